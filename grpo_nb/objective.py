@@ -9,7 +9,7 @@ __all__ = ['LOSSES', 'group_advantages', 'gather_logps', 'token_logps', 'kl_k3',
 import torch
 from torch.utils.checkpoint import checkpoint
 
-# %% ../nbs/05_objective.ipynb #13-c85ca615
+# %% ../nbs/05_objective.ipynb #13-3de684ca
 def group_advantages(
     rewards:torch.Tensor, # One reward a completion, groups adjacent, (R,)
     group_size:int,       # Completions a prompt, G
@@ -18,20 +18,19 @@ def group_advantages(
 )->torch.Tensor: # Advantages (R,), of mean 0 in each group, exactly 0 where a group is unanimous
     "How much better than its group each completion did."
     if scale not in ('std', 'none'): raise ValueError(f"scale should be 'std' or 'none', got {scale!r}")
-    if group_size < 2 or len(rewards) % group_size:
-        raise ValueError(f'group_size should be 2 or more and divide the {len(rewards)} rewards, got {group_size!r}')
+    if group_size < 2 or len(rewards) % group_size: raise ValueError(f'group_size should be 2 or more and divide {len(rewards)} rewards, got {group_size!r}')
     r = rewards.float().view(-1, group_size)
     r = r - r[:,:1]
     a = r - r.mean(1, keepdim=True)
     return (a / (r.std(1, keepdim=True) + eps) if scale == 'std' else a).flatten()
 
-# %% ../nbs/05_objective.ipynb #19-752b1d8e
+# %% ../nbs/05_objective.ipynb #19-96a923cd
 def gather_logps(
     logits:torch.Tensor,   # Scores of the next token, (..., V), any float type
     ids:torch.Tensor,      # The tokens that came next, (...)
     temperature:float=1.0, # The distribution is softmax(logits / temperature)
     return_entropy:bool=False, # Also return the exact entropy of each distribution, without gradient?
-    chunk:int=2**26,       # fp32 scores made at a time; a larger input is done in pieces
+    chunk:int=2**24,       # fp32 scores made at a time; a larger input is done in pieces
 ): # Log-probs (...) float32, or the pair (log-probs, entropies)
     "Log-probabilities of `ids` under the tempered softmax of `logits`, in pieces when the vocabulary is large."
     def piece(z, i):
@@ -63,7 +62,7 @@ def token_logps(
     off = mask == 0
     return tuple(o.masked_fill(off, 0) for o in res) if return_entropy else res.masked_fill(off, 0)
 
-# %% ../nbs/05_objective.ipynb #35-1e86b61d
+# %% ../nbs/05_objective.ipynb #34-1e86b61d
 def kl_k3(
     logps:torch.Tensor,     # Log-probs of the tokens under the policy that sampled them
     ref_logps:torch.Tensor, # Log-probs of the same tokens under the reference policy
@@ -72,7 +71,7 @@ def kl_k3(
     d = ref_logps - logps
     return d.expm1() - d
 
-# %% ../nbs/05_objective.ipynb #43-a8e0334a
+# %% ../nbs/05_objective.ipynb #42-a8e0334a
 LOSSES = ('grpo', 'dr_grpo', 'dapo', 'gspo')
 
 def loss_weights(
@@ -87,7 +86,7 @@ def loss_weights(
     if not max_new_tokens: raise ValueError(f"max_new_tokens should be the token budget when loss='dr_grpo', got {max_new_tokens!r}")
     return mask / (len(mask) * max_new_tokens)
 
-# %% ../nbs/05_objective.ipynb #49-3b4271ab
+# %% ../nbs/05_objective.ipynb #47-3b4271ab
 def grpo_loss(
     logps:torch.Tensor,      # Log-probs under the policy being trained, with gradient, (R, T)
     old_logps:torch.Tensor,  # Log-probs under the policy that sampled, (R, T)
@@ -113,7 +112,7 @@ def grpo_loss(
     clipped = torch.where(A > 0, ratio > 1+high, (ratio < 1-epsilon) & (A < 0))
     return total, dict(tokens=mask.sum(), kl=(kl.detach()*mask).sum(), clip_fraction=(clipped*mask).sum())
 
-# %% ../nbs/05_objective.ipynb #70-9704a952
+# %% ../nbs/05_objective.ipynb #67-9704a952
 def mean_stats(
     stats:list, # One dict of sums a micro-batch; the key 'tokens' holds its number of tokens
 )->dict: # The same keys as floats: means over all tokens; 'tokens' stays a total
