@@ -1,0 +1,43 @@
+# `make help` lists the commands. Nothing needs to be installed first but Python 3.10+ (or uv).
+SHELL   := /bin/bash
+RUN     ?= grpo
+ARGS    ?=
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
+# cuda where an NVIDIA driver answers (or .venv has that build already), else cpu
+ACCEL   ?= $(shell { nvidia-smi || [ -e .venv/.base-cuda ]; } >/dev/null 2>&1 && echo cuda || echo cpu)
+BASE    := .venv/.base-$(ACCEL)
+DEV     := .venv/.dev-$(ACCEL)
+IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: help train test env dev export clean prepare readme docs
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+train: $(BASE) ## train a model and leave its record: make train RUN=r1 ARGS="-p iterations 50"
+	@tools/record.sh nbs/10_training.ipynb $(RUN) -p run_name $(RUN) $(ARGS)
+
+test: $(DEV) ## every check: repository, notebooks, papermill smoke runs, wheel
+	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+env: $(BASE) ## only make .venv, as train does
+
+dev: $(DEV) ## .venv with nbdev and the test tools
+
+export: $(DEV) ## write grpo_nb/ from nbs/
+	@$(IN_VENV) nbdev_export
+
+clean: $(DEV) ## strip volatile metadata from nbs/
+	@$(IN_VENV) nbdev_clean
+
+readme: $(DEV) ## write README.md from nbs/index.ipynb
+	@$(IN_VENV) python tools/readme.py
+
+prepare: export clean readme test ## before each commit
+
+$(BASE): pyproject.toml constraints.txt tools/install.sh
+	@tools/install.sh $(ACCEL) && touch $@
+
+$(DEV): $(BASE)
+	@tools/install.sh $(ACCEL) dev && touch $@
