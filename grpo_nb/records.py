@@ -41,13 +41,13 @@ def to_json(
     "JSON of what training handles; floats read back as the same floats."
     return json.dumps(x, default=_plain, **kwargs)
 
-# %% ../nbs/05_records.ipynb #17-c6c1a335
+# %% ../nbs/05_records.ipynb #17-5d14efa0
 def append_rows(
     path:str|Path, # A file of JSON lines; made if it is missing
     rows, # The rows to add: dicts, or a data frame
 ):
     "Append rows after the last complete line."
-    if hasattr(rows, 'to_dict'): rows = rows.to_dict('records')
+    if hasattr(rows, 'to_dict'): rows = rows.astype(object).where(rows.notna(), None).to_dict('records')
     with open(path, 'ab+') as f:
         size = f.seek(0, os.SEEK_END)
         f.seek(max(size-1, 0))
@@ -64,7 +64,7 @@ def read_rows(
     try: return [json.loads(line) for line in lines]
     except ValueError: raise ValueError(f'{path} is not a log of JSON lines') from None
 
-# %% ../nbs/05_records.ipynb #32-50c0ebb3
+# %% ../nbs/05_records.ipynb #34-50c0ebb3
 def _measure(path:Path)->dict: # A file
     "Its size and checksum."
     h = hashlib.sha256()
@@ -72,7 +72,7 @@ def _measure(path:Path)->dict: # A file
         while block := f.read(1<<20): h.update(block)
     return dict(bytes=path.stat().st_size, sha256=h.hexdigest())
 
-# %% ../nbs/05_records.ipynb #33-48d4a5f8
+# %% ../nbs/05_records.ipynb #35-48d4a5f8
 class Checkpoint:
     "A saved training state: `step`, `state` (plain values) and `tensors(name)`."
     def __init__(self,
@@ -85,7 +85,7 @@ class Checkpoint:
         name:str, # As it was given to `save`
     )->dict: return load_file(self.path/f'{name}.safetensors')
 
-# %% ../nbs/05_records.ipynb #35-0d3b2f1e
+# %% ../nbs/05_records.ipynb #37-0d3b2f1e
 @patch(cls_method=True)
 def save(cls:Checkpoint,
     folder:str|Path, # Where the checkpoints of a run lie
@@ -107,7 +107,7 @@ def save(cls:Checkpoint,
     for old in sorted(final.parent.glob('step-*'))[:-keep]: shutil.rmtree(old)
     return cls(final)
 
-# %% ../nbs/05_records.ipynb #37-063968fd
+# %% ../nbs/05_records.ipynb #39-063968fd
 @patch
 def damage(self:Checkpoint)->str: # What is wrong; '' if nothing is
     "Compare every file with what was written down when it was saved."
@@ -129,7 +129,7 @@ def latest(cls:Checkpoint,
         if not (why := c.damage()): return c
         print(f'Skipping the checkpoint of step {c.step}: {why}.')
 
-# %% ../nbs/05_records.ipynb #51-dbb6bfc0
+# %% ../nbs/05_records.ipynb #53-dbb6bfc0
 def save_pretrained(
     folder:str|Path, # The folder that others load
     *parts, # Objects with a `save_pretrained` of their own: a model, its tokenizer
