@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One evaluation on one GPU, submitted from the top of the repository; settings are arguments:
-#   sbatch slurm/eval.sh models "base:small trained:r1" num_problems 200
-# Its record is outputs/records/eval-JOBID.ipynb.
+#   sbatch slurm/eval.sh models "Base:small Trained:r1" num_problems 200
+# Without a run_name it is called eval-JOBID. Its record: outputs/records/RUN.ipynb
 #SBATCH --job-name=grpo-eval
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=8
@@ -10,6 +10,4 @@
 #SBATCH --output=outputs/%x-%j.log
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
-job=${SLURM_JOB_ID:-$(date +%Y%m%d-%H%M%S)}
-echo "Job $job on $(hostname): evaluation"
-exec tools/record.sh nbs/20_eval.ipynb "eval-$job" "$@"
+exec tools/job.sh nbs/20_eval.ipynb eval "$@"

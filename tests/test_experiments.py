@@ -1,0 +1,87 @@
+"The notebooks that papermill runs: what was asked for is what happens, and what cannot be is refused in one sentence."
+import json, re, sys
+import pytest
+from common import PAGES, ROOT, cells, names, sh
+
+EXPERIMENTS = {p.stem:p for p in PAGES if p.stem in ('10_training', '12_small_model', '20_eval', '21_inference')}
+TINY = dict(model_name='small', iterations=2, batch_size=2, num_generations=4, max_new_tokens=16, val_batch_size=4, report_problems=4)
+QUESTION = 'Using the numbers [4, 7, 3], create an expression that equals 25.'
+
+def papermill(page, record, outputs, timeout=600, **parameters):
+    "Run a page as a user does, `-p NAME VALUE` for each setting."
+    asked = [a for k,v in parameters.items() for a in ('-p', k, v)]
+    return sh(sys.executable, '-m', 'papermill', ROOT/'nbs'/f'{page}.ipynb', record, '--no-progress-bar', *asked, timeout=timeout, GRPO_OUTPUTS=str(outputs))
+
+def contents(folder): return {p.relative_to(folder):p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+def last_line(done): return done.stdout.strip().splitlines()[-1]
+
+def test_experiments_have_one_parameters_cell():
+    tagged = {p.stem:sum('parameters' in c['metadata'].get('tags', []) for c in json.loads(p.read_text(encoding='utf-8'))['cells']) for p in PAGES}
+    assert set(EXPERIMENTS) == {'10_training', '12_small_model', '20_eval', '21_inference'}
+    assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
+
+@pytest.mark.parametrize('page', EXPERIMENTS)
+def test_help_lists_every_setting(page):
+    said = sh(sys.executable, '-m', 'papermill', '--help-notebook', EXPERIMENTS[page]).stdout
+    tagged = next(c for c in json.loads(EXPERIMENTS[page].read_text(encoding='utf-8'))['cells'] if 'parameters' in c['metadata'].get('tags', []))
+    settings = re.findall(r"^(\w+)\s*:.*?=\s*(?!'')\S", ''.join(tagged['source']), re.M)
+    assert settings and not [s for s in settings if not re.search(rf'^\s*{s}:', said, re.M)], said
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    "Folder of outputs that holds the tiny run `smoke`."
+    outputs = tmp_path_factory.mktemp('outputs')
+    done = papermill('10_training', outputs/'smoke.ipynb', outputs, run_name='smoke', learning_rate=1e-4, **TINY)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return outputs
+
+@pytest.mark.xdist_group('trained')
+def test_training_does_what_was_asked(trained):
+    manifest = json.loads((trained/'smoke/manifest.json').read_text())
+    asked = dict(run_name='smoke', learning_rate=1e-4, **TINY)
+    assert {k:manifest['settings'][k] for k in asked} == asked and manifest['state'] == 'done'
+    rows = lambda f: [json.loads(l) for l in (trained/'smoke'/f).read_text().splitlines()]
+    assert len(rows('metrics.jsonl')) == 2 and len(rows('completions.jsonl')) == 2*2*4 and rows('eval.jsonl')
+    assert (trained/'checkpoints/smoke/policy/config.json').exists()
+    assert all((trained/f'smoke_{f}').exists() for f in ('training_curve.png', 'kl_divergence.png', 'metrics.json'))
+
+@pytest.mark.xdist_group('trained')
+def test_evaluation_does_what_was_asked(trained):
+    asked = dict(run_name='smoke-eval', models='Base:small Smoke:smoke', num_problems=3, max_new_tokens=16)
+    done = papermill('20_eval', trained/'smoke-eval.ipynb', trained, **asked)
+    assert done.returncode == 0, done.stdout[-4000:]
+    manifest = json.loads((trained/'smoke-eval/manifest.json').read_text())
+    assert {k:manifest['settings'][k] for k in asked} == asked
+    assert len((trained/'smoke-eval/eval.jsonl').read_text().splitlines()) == 2*3*3  # models x formats x problems
+
+@pytest.mark.xdist_group('trained')
+def test_inference_answers(trained):
+    done = papermill('21_inference', trained/'ask.ipynb', trained, question=QUESTION, run_name='smoke', no_oneshot=True)
+    assert done.returncode == 0, done.stdout[-4000:]
+    asked = sh('grpo-ask', QUESTION, '--run_name', 'smoke', '--no_oneshot', GRPO_OUTPUTS=str(trained))
+    assert asked.returncode in (0, 1) and '<think>' in asked.stdout, asked.stdout
+
+@pytest.mark.xdist_group('trained')
+def test_a_run_that_exists_is_left_alone(trained):
+    before = contents(trained)
+    done = papermill('10_training', trained.parent/'again.ipynb', trained, run_name='smoke', learning_rate=2e-4, **TINY)
+    assert done.returncode and 'smoke' in last_line(done) and 'learning_rate' in last_line(done), done.stdout[-2000:]
+    assert contents(trained) == before
+
+def test_small_model_can_be_remade(tmp_path):
+    done = papermill('12_small_model', tmp_path/'made.ipynb', tmp_path, smoke=True)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+@pytest.mark.parametrize('page, wrong, said', [
+    ('10_training', dict(learning_rat=1e-4), 'learning_rate'),
+    ('10_training', dict(master_weights='no'), "master_weights should be True or False, got 'no'"),
+    ('10_training', dict(num_generations=1), 'num_generations should be >= 2, got 1'),
+    ('10_training', dict(model_name='no_such_run'), 'no_such_run'),
+    ('20_eval', dict(num_problem=3), 'num_problems'),
+    ('21_inference', dict(question='What is 2 + 2?'), 'What is 2 + 2?'),
+], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)
+def test_refused_in_one_sentence(page, wrong, said, tmp_path):
+    outputs = tmp_path/'outputs'
+    done = papermill(page, tmp_path/'record.ipynb', outputs, timeout=120, **wrong)
+    assert done.returncode and said in last_line(done) and str(*wrong.values()) in last_line(done), done.stdout[-3000:]
+    assert not outputs.exists()
