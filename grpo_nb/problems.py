@@ -35,7 +35,7 @@ def in_split(
     code = hashlib.sha256(('heldout:' + ','.join(map(str, sorted(nums)))).encode()).hexdigest()
     return (split == 'heldout') == (int(code, 16) % 5 == 0)
 
-# %% ../nbs/01_problems.ipynb #17-537b94a8
+# %% ../nbs/01_problems.ipynb #17-eccf39b3
 def sample_problem(
     rng:random.Random,   # Source of randomness
     num_count:int=3,     # How many numbers, at least 2
@@ -46,7 +46,7 @@ def sample_problem(
     while True:
         nums = [rng.choice(NUMBERS) for _ in range(num_count)]
         target = reduce(lambda v, n: _APPLY[rng.choice('+-*')](v, n), nums)
-        if in_split(nums, split) and _fair(nums, target): return Problem(rng.sample(nums, num_count), target)
+        if _fair(nums, target) and in_split(nums, split): return Problem(rng.sample(nums, num_count), target)
 
 # %% ../nbs/01_problems.ipynb #22-79a9bf72
 @lru_cache(maxsize=None)

@@ -77,7 +77,7 @@ _GAP = re.compile(r'''(?P<word>(?<![\w\\])(?!(?:[xX]|plus|minus|times|mod)\b)[A-
   |\n[ \t]*(?:[-*•]+|\d+[.)](?=\s))|(?<=[\w)])[ \t]*\n\s*(?=[\w(])  # list marks; a line end between two operands
   |\\(?:[][()]|(?:boxed|text|quad|implies|[Rr]ightarrow)\b)|[.,](?!\d)|["#$':;<=>?`\0]|(?![√÷∗⋅–—])[^\0-\x7f]''', re.X | re.A)
 
-# %% ../nbs/02_rewards.ipynb #39-c8f931fe
+# %% ../nbs/02_rewards.ipynb #39-53b6df74
 _EDGE = re.compile(r'[-\s–—![\]{}]|(?<=\W)\*(?=\S)')
 
 def _trim(s):
@@ -96,7 +96,7 @@ def _spans(text, ops, signs=_TWINS):
     text = f'\n{text}\n'
     for pattern, sign in signs.items(): text = re.sub(pattern, sign, text)
     text = _GAP.sub(lambda m: m[0] if m[0].isnumeric() else '\0' if m['word'] else ' \0 ', text)
-    return [s for s in map(_trim, text.split('\0')) if len(_parse(s, ops)[2]) > 1]
+    return [s for p in text.split('\0') if p.strip() and len(_parse(s := _trim(p), ops)[2]) > 1]
 
 # %% ../nbs/02_rewards.ipynb #48-9c514c96
 _TAG = re.compile('</?(?:think|answer)>')
