@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROBE', 'load_tokenizer', 'load_model', 'load_reference', 'offload', 'train_mode', 'generate_mode', 'tiny_model']
 
-# %% ../nbs/03_models.ipynb #03-ca4ff8ee
+# %% ../nbs/03_models.ipynb #03-35e94656
 import copy
 from contextlib import contextmanager
 from functools import partial
@@ -14,18 +14,22 @@ import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging
 from .lookup import ALLOWED, PRESETS, SMALL, preset_for, resolve_model_name
 
-# %% ../nbs/03_models.ipynb #08-beea1d86
+# %% ../nbs/03_models.ipynb #08-a94239ad
 def _open(cls, path, kind, **kwargs):
     "`cls.from_pretrained`, with one sentence for whatever goes wrong."
-    local = kind!='hub' or isinstance(try_to_load_from_cache(path, 'config.json'), str)
+    local, bars = kind!='hub' or isinstance(try_to_load_from_cache(path, 'config.json'), str), logging.is_progress_bar_enabled()
     try:
+        if local: logging.disable_progress_bar()
         if not local: HfApi().model_info(path, timeout=10)
         return cls.from_pretrained(path, trust_remote_code=False, local_files_only=local, **kwargs)
     except Exception as e:
         why = str(e).strip().split('\n')[0].rstrip('.')
         raise OSError(f'model_name={path!r} could not be opened ({type(e).__name__}: {why}); allowed: {ALLOWED}') from None
+    finally:
+        if bars: logging.enable_progress_bar()
 
 # %% ../nbs/03_models.ipynb #13-6264645b
 PROBE = 'Using the numbers [10, 7, 3]: <think> 10 * 7 - 3 = 67 </think>'

@@ -113,16 +113,15 @@ def _stop_ids(model, tokenizer): # Every token that ends a completion
     ids = model.generation_config.eos_token_id
     return sorted({*(ids if isinstance(ids, list) else [ids]), tokenizer.eos_token_id} - {None})
 
-# %% ../nbs/04_rollouts.ipynb #36-21cee295
-def _trim(ids, logps, stops, pad):
-    "Cut rows after their first end: ids, mask, log-probs, truncated."
+# %% ../nbs/04_rollouts.ipynb #36-20565911
+def _trim(ids, logps, stops, pad): # Rows cut after their first end: ids, mask, log-probs, truncated
     end = torch.isin(ids, stops)
     mask = (end.cumsum(1) - end.long())==0
     T = int(mask.sum(1).max())
     mask, truncated = mask[:,:T], ~end.any(1)
     return ids[:,:T].masked_fill(~mask, pad), mask.float(), logps[:,:T].masked_fill(~mask, 0), truncated
 
-# %% ../nbs/04_rollouts.ipynb #37-799ed0fe
+# %% ../nbs/04_rollouts.ipynb #37-1fdcaaa1
 @torch.no_grad()
 def generate(
     model:torch.nn.Module, # The policy, in whatever mode
@@ -143,10 +142,9 @@ def generate(
     enc = tokenizer(list(prompts), padding=True, padding_side='left', add_special_tokens=False, return_tensors='pt').to(model.device)
     stops = torch.tensor(_stop_ids(model, tokenizer), device=model.device)
     prompt_ids, prompt_mask = (enc[o].repeat_interleave(n, 0) for o in ('input_ids', 'attention_mask'))
-    u = darts(seed, len(prompts), n, max_new_tokens).to(model.device)
     with generate_mode(model):
         start = prefill(model, enc.input_ids, enc.attention_mask, n)
-        ids, logps = decode(model, start, prompt_mask, stops, u, temperature, top_k=top_k, top_p=top_p)
+        ids, logps = decode(model, start, prompt_mask, stops, darts(seed, len(prompts), n, max_new_tokens).to(model.device), temperature, top_k=top_k, top_p=top_p)
     ids, mask, logps, truncated = _trim(ids, logps, stops, tokenizer.pad_token_id)
     texts = tokenizer.batch_decode([r[:k] for r, k in zip(ids.tolist(), mask.sum(1).int().tolist())], skip_special_tokens=True)
     return Rollout(prompt_ids, prompt_mask, ids, mask, logps, texts, truncated)
