@@ -9,7 +9,7 @@ BASE    := .venv/.base-$(ACCEL)
 DEV     := .venv/.dev-$(ACCEL)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help train test env dev export clean prepare readme docs
+.PHONY: help train test env dev export clean prepare readme
 .DEFAULT_GOAL := help
 
 help: ## list these commands

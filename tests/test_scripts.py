@@ -7,6 +7,7 @@ from common import ROOT, sh
 def clone(tmp_path):
     "The scripts in a folder of their own, and a papermill that writes its arguments into the record, or fails on request."
     for d in ('tools', 'slurm'): shutil.copytree(ROOT/d, tmp_path/d, ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copy(ROOT/'constraints.txt', tmp_path)
     fake = tmp_path/'papermill'
     fake.write_text('#!/bin/sh\necho "$@" > "$2"\nexit "${FAIL:-0}"\n')
     fake.chmod(0o755)
@@ -46,3 +47,8 @@ def test_a_failing_run_leaves_the_record(clone):
 def test_without_papermill_one_sentence(clone):
     done = sh('/bin/bash', 'tools/record.sh', 'nbs/10_training.ipynb', 'r1', cwd=clone, PAPERMILL='no-such-papermill', PATH='/usr/bin:/bin')
     assert done.returncode == 1 and 'make env' in done.stdout
+
+def test_without_python_one_sentence(clone):
+    done = run(clone, 'tools/install.sh', 'cpu', PYTHON='/bin/false')
+    assert done.returncode == 1 and 'Python 3.10 or newer' in done.stdout and '/bin/false' in done.stdout and len(done.stdout.splitlines()) == 1
+    assert not (clone/'.venv').exists()

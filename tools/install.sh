@@ -5,23 +5,26 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 accel=$1 extra=${2:-}
 
+uv=$(command -v uv || true)
 find_python() {  # the interpreter itself, even when the command found belongs to a virtual environment
   local p
   for p in ${PYTHON:-python3 python3.12 python3.11 python3.13 python3.10}; do
-    "$p" -c 'import sys, venv, ensurepip
+    "$p" -c "import sys
 assert sys.version_info >= (3, 10)
-print(sys._base_executable)' 2>/dev/null && return
+if not '$uv': import venv, ensurepip
+print(sys._base_executable)" 2>/dev/null && return
   done
-  echo "Python 3.10 or newer with its venv module is needed and ${PYTHON:-none of python3, python3.10 ... python3.13} is one: name yours with PYTHON=/path/to/python3." >&2
+  if [ -n "$uv" ] && [ -z "${PYTHON:-}" ]; then echo 3.12; return; fi  # uv fetches one
+  echo "Python 3.10 or newer with its venv module is needed, not found as ${PYTHON:-python3, python3.12, python3.11, python3.13 or python3.10}: say where with PYTHON=/path/to/python3." >&2
   return 1
 }
 
-if command -v uv >/dev/null; then
+if [ -n "$uv" ]; then
   [ -n "${PIP_FIND_LINKS:-}" ] && export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS// /,}}
   install() { uv pip install --quiet --python .venv/bin/python "$@"; }
   make_venv() { uv venv --quiet --seed --python "$python" .venv; }
 else
-  install() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+  install() { .venv/bin/python -m pip install -qq --disable-pip-version-check --no-compile "$@"; }
   make_venv() { "$python" -m venv .venv; }
 fi
 
@@ -40,7 +43,7 @@ install_torch() {  # one build for machines with an NVIDIA driver, a far smaller
 
 if [ -z "$extra" ]; then
   python=$(find_python)
-  echo "Making .venv with $("$python" --version) and $(command -v uv >/dev/null && echo uv || echo pip): a few minutes."
+  echo "Making .venv with ${uv:+uv and }$python: a few minutes."
   rm -rf .venv
   make_venv
   install_torch
