@@ -56,12 +56,13 @@ _COLORS = '#0072B2', '#D55E00', '#009E73' # Told apart with every kind of colour
 _STYLE = {'axes.spines.top':False, 'axes.spines.right':False, 'axes.titlelocation':'left', 'axes.titlesize':10, 'font.size':8.5,
           'axes.edgecolor':'.6', 'xtick.color':'.35', 'ytick.color':'.35', 'axes.labelcolor':'.35', 'legend.frameon':False}
 
-# %% ../nbs/07_plotting.ipynb #29-56608ca5
+# %% ../nbs/07_plotting.ipynb #29-ac5b9e04
 def _curves(ax, df, columns, smooth): # One panel of raw values and moving averages
     for (column,name),color in zip(columns.items(), _COLORS):
         if column not in df: continue
         ax.plot(df.step, df[column], color=color, alpha=.25, lw=.8)
-        ax.plot(df.step, moving_average(df[column], smooth), color=color, lw=1.8, label=name, marker='.' if len(df) < 5 else '')
+        mark = '.' if len(df) < 5 else '' # One or two points make no visible line
+        ax.plot(df.step, moving_average(df[column], smooth), color=color, lw=1.8, marker=mark, label=name)
 
 # %% ../nbs/07_plotting.ipynb #31-0a4b4d70
 def _evaluations(ax, evals): # Rows with step, format, accuracy, low, high
@@ -101,11 +102,12 @@ def _png(fig)->bytes: # The figure as the bytes of a file
     fig.savefig(buf, format='png', dpi=110)
     return buf.getvalue()
 
-# %% ../nbs/07_plotting.ipynb #50-67ea0019
+# %% ../nbs/07_plotting.ipynb #50-35b966da
 def _write_figures(stem:Path, df, smooth, evals): # Two pictures whose names begin with `stem`
     stem.parent.mkdir(parents=True, exist_ok=True)
     kl = plot_metrics(df, smooth, panels=('KL to the reference', 'reward'))
-    return [write_atomic(f'{stem}_training_curve.png', _png(plot_metrics(df, smooth, evals))), write_atomic(f'{stem}_kl_divergence.png', _png(kl))]
+    return [write_atomic(f'{stem}_training_curve.png', _png(plot_metrics(df, smooth, evals))),
+            write_atomic(f'{stem}_kl_divergence.png', _png(kl))]
 
 def save_figures(
     run_name:str, # Beginning of the file names
@@ -119,7 +121,7 @@ def save_figures(
     lines = ',\n'.join(json.dumps({k:v for k,v in r.items() if v==v}) for r in df.to_dict('records'))
     return _write_figures(stem, df, smooth, evals) + [write_atomic(f'{stem}_metrics.json', f'[\n{lines}\n]\n')]
 
-# %% ../nbs/07_plotting.ipynb #54-b1d53f19
+# %% ../nbs/07_plotting.ipynb #54-b7925abf
 def main(
     args:list|None=None, # Words of the command; None: those of the process
 ):
@@ -127,7 +129,7 @@ def main(
     p = argparse.ArgumentParser(prog='python -m grpo_nb.plotting', description='Draw the curves of a run.')
     p.add_argument('--input', required=True, metavar='FILE', help='metrics.jsonl or <run_name>_metrics.json')
     p.add_argument('--prefix', metavar='P', help='beginning of the names of the pictures (default: that of FILE)')
-    p.add_argument('--smooth', nargs='?', type=int, const=10, default=1, metavar='N', help='average over the last N steps (N is 10 if left out)')
+    p.add_argument('--smooth', nargs='?', type=int, const=10, default=1, metavar='N', help='average over the last N steps (10 if N is left out)')
     a = p.parse_args(args)
     stem = Path(a.prefix or Path(a.input).with_suffix('')).expanduser()
     try: print(*_write_figures(stem, load_metrics(a.input), a.smooth, None), sep='\n')

@@ -129,7 +129,7 @@ def latest(cls:Checkpoint,
         if not (why := c.damage()): return c
         print(f'Skipping the checkpoint of step {c.step}: {why}.')
 
-# %% ../nbs/05_records.ipynb #53-dbb6bfc0
+# %% ../nbs/05_records.ipynb #53-34fad66c
 def save_pretrained(
     folder:str|Path, # The folder that others load
     *parts, # Objects with a `save_pretrained` of their own: a model, its tokenizer
@@ -138,7 +138,9 @@ def save_pretrained(
     folder = Path(folder)
     new = folder.with_name('.' + folder.name)
     shutil.rmtree(new, ignore_errors=True); new.mkdir(parents=True); folder.mkdir(exist_ok=True)
-    for part in parts: part.save_pretrained(new, **(dict(max_shard_size='100GB') if isinstance(part, torch.nn.Module) else {}))
+    for part in parts:
+        one_file = dict(max_shard_size='100GB') if isinstance(part, torch.nn.Module) else {}
+        part.save_pretrained(new, **one_file)
     for f in new.iterdir(): _sync(f); os.replace(f, folder/f.name)
     new.rmdir(); _sync(folder)
     return folder

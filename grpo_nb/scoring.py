@@ -15,13 +15,13 @@ from .prompts import make_prompt
 from .rewards import FAILURES,grade
 from .rollouts import generate
 
-# %% ../nbs/08_scoring.ipynb #11-83fbfaf3
+# %% ../nbs/08_scoring.ipynb #11-c5c7a3a2
 def _check(problems, n, temperature): # As in `evaluate`
     if not len(problems): raise ValueError('problems should hold at least one problem, got none')
     if n < 1: raise ValueError(f'n should be at least 1 completion per problem, got {n!r}')
-    if n > 1 and not temperature: raise ValueError(f'n should be 1 at temperature 0, where all completions of a problem are the same, got {n!r}')
+    if n > 1 and not temperature: raise ValueError(f'n should be 1 at temperature 0, where all completions are the same, got {n!r}')
 
-# %% ../nbs/08_scoring.ipynb #12-7bc2ed6a
+# %% ../nbs/08_scoring.ipynb #12-2023105c
 def evaluate(
     model, # A causal language model
     tokenizer, # Its tokenizer
@@ -42,13 +42,13 @@ def evaluate(
     for first in range(0, len(problems), size):
         batch = problems[first:first+size]
         draw = int(hashlib.sha256(f'{seed},{first}'.encode()).hexdigest()[:8], 16)
-        out = generate(model, tokenizer, [make_prompt(p, tokenizer, fmt, ops) for p in batch], n, temperature, max_new_tokens, draw)
+        prompts = [make_prompt(p, tokenizer, fmt, ops) for p in batch]
+        out = generate(model, tokenizer, prompts, n, temperature, max_new_tokens, draw)
         for i,(text,length,cut) in enumerate(zip(out.texts, out.lengths.tolist(), out.truncated.tolist())):
             p = batch[i//n]
             g = grade(text, p, fmt, ops=ops, truncated=cut)
-            rows.append(dict(labels, problem=first + i//n, nums=list(p.nums), target=p.target, format=fmt, sample=i%n, temperature=temperature,
-                completion=text, correct=g.correct, reward=g.reward, failure=g.failure, expression=g.expression, value=g.value,
-                length=length, truncated=cut))
+            rows.append(dict(labels, problem=first + i//n, nums=list(p.nums), target=p.target, format=fmt,
+                sample=i%n, temperature=temperature, completion=text, **vars(g), length=length, truncated=cut))
     return pd.DataFrame(rows).assign(value=pd.Series([r['value'] for r in rows], dtype=object)) # Whole numbers stay whole
 
 # %% ../nbs/08_scoring.ipynb #23-2fc14318
@@ -100,7 +100,7 @@ def failure_table(
     shares = rows.groupby(list(by), sort=False).failure.value_counts(normalize=True).unstack(fill_value=0.)
     return shares[sorted(shares)].rename(columns=FAILURES)
 
-# %% ../nbs/08_scoring.ipynb #51-f716edb0
+# %% ../nbs/08_scoring.ipynb #51-59a09ac4
 def _coloured(text): # A completion as HTML
     text = html.escape(text)
     for tag,style in (('think', 'color:#888'), ('answer', 'font-weight:bold;border-bottom:2px solid #56B4E9')):
@@ -117,6 +117,7 @@ def completions_table(
 )->HTML: # A table for a notebook
     "What was asked, what was written, and the verdict."
     cell = '<td style="text-align:left;vertical-align:top;{}">{}</td>'.format
-    lines = [cell('white-space:nowrap', f"{', '.join(map(str, r.nums))} → <b>{r.target}</b>") + cell('white-space:pre-wrap', _coloured(r.completion))
-             + cell('', _verdict(r)) for r in rows.head(n).itertuples()]
+    puzzle = lambda r: f"{', '.join(map(str, r.nums))} → <b>{r.target}</b>"
+    lines = [cell('white-space:nowrap', puzzle(r)) + cell('white-space:pre-wrap', _coloured(r.completion)) + cell('', _verdict(r))
+             for r in rows.head(n).itertuples()]
     return HTML(f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")
