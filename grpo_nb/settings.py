@@ -6,11 +6,11 @@
 __all__ = ['is_a', 'describe', 'within', 'Settings', 'injected', 'given', 'parameters_cell', 'TaskSettings', 'RolloutSettings',
            'UpdateSettings', 'RecordSettings', 'GRPOConfig']
 
-# %% ../nbs/09_settings.ipynb #03-3a2f4bdb
+# %% ../nbs/09_settings.ipynb #03-af5d85bc
 import ast, difflib, inspect, re, types
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-from .models import preset_for
+from .lookup import preset_for
 
 # %% ../nbs/09_settings.ipynb #07-fb77c2a1
 def is_a(

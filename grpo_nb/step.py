@@ -132,13 +132,14 @@ def micro_batches(
         T,P = int(ro.mask[rows].sum(1).max()),int(ro.prompt_mask[rows].sum(1).max())
         yield rows,(ro.prompt_ids[rows,-P:], ro.prompt_mask[rows,-P:], ro.completion_ids[rows,:T], ro.mask[rows,:T])
 
-# %% ../nbs/10_step.ipynb #32-27ee67d8
+# %% ../nbs/10_step.ipynb #32-123eef36
 def backward(
     cfg:GRPOConfig, # Settings
     model, # The policy, in training mode
     reference, # The frozen reference, or None
     batch:Batch, # What to learn from
     memory:dict, # Old and reference log-probs by first row of a micro-batch: filled in the first inner update, read in later ones
+    collect=lambda: None, # Called after each micro-batch: the optimizer's `collect` adds half-precision gradients up in fp32
 )->dict: # Means a token over the batch: loss, kl, entropy, clip_fraction
     "Add the gradient of the batch's loss to the model."
     weights,stats,total = loss_weights(batch.rollout.mask, cfg.loss, cfg.max_new_tokens),[],0.
@@ -150,11 +151,12 @@ def backward(
         old,ref = memory[key]
         loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, weights[rows,:mask.shape[1]], cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
         loss.backward()
+        collect()
         total += loss.detach()
         stats.append({**s, 'entropy': entropy.sum()})
     return {**mean_stats(stats), 'loss': float(total)}
 
-# %% ../nbs/10_step.ipynb #37-0666cbc4
+# %% ../nbs/10_step.ipynb #37-db1911c7
 def update(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -168,7 +170,7 @@ def update(
     optimizer.learning_rate = lr
     with train_mode(model, cfg.gradient_checkpointing), offload(reference, model.device, cfg.offload_reference and reference is not None):
         for _ in range(cfg.num_inner_updates):
-            stats = backward(cfg, model, reference, batch, memory)
+            stats = backward(cfg, model, reference, batch, memory, optimizer.collect)
             norm = float(optimizer.clip_grad_norm(cfg.clip_grad_norm or float('inf')))
             bad = [k for k,v in dict(stats, grad_norm=norm).items() if v != v or abs(v) == float('inf')]
             if bad: raise FloatingPointError(f"{', '.join(bad)} should be finite at step {step}: the step was not taken")

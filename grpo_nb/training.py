@@ -6,7 +6,7 @@
 __all__ = ['HELD_OUT', 'MAY_CHANGE', 'problem_set', 'begin', 'save', 'restore', 'ask', 'report', 'watched', 'log_line',
            'LiveFigure', 'train', 'loop', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-dd3835b1
+# %% ../nbs/10_training.ipynb #03-484ae2b8
 import os, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from IPython.display import Image, display
 from tqdm.auto import tqdm
-from .models import load_model, load_reference, load_tokenizer, preset_for, resolve_model_name
+from .lookup import preset_for, resolve_model_name
+from .models import load_model, load_reference, load_tokenizer
 from .optimizer import make_optimizer
 from .plotting import save_figures
 from .problems import generate_problems, problem_fingerprint
@@ -136,13 +137,14 @@ class LiveFigure:
         if self.handle: self.handle.update(Image(curve.read_bytes()))
         self.last = time.monotonic()
 
-# %% ../nbs/10_training.ipynb #23-6e748179
+# %% ../nbs/10_training.ipynb #23-22584d98
 def train(
     cfg:GRPOConfig, # Settings
     show:bool=False, # Display curves in the notebook?
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->Run: # The run, in state 'done'
     "Train by GRPO (arXiv:2402.03300) and record everything. A run that fails says so in its manifest and raises."
+    if cfg.num_threads: torch.set_num_threads(cfg.num_threads)
     run = begin(cfg, outputs)
     try: loop(cfg, run, LiveFigure(run, show))
     except BaseException as e:
@@ -152,9 +154,9 @@ def train(
 
 def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure):
     "The steps of a run that has begun."
-    if cfg.num_threads: torch.set_num_threads(cfg.num_threads)
-    tok,model = load_tokenizer(cfg.model_name, run.outputs),load_model(cfg.model_name, cfg.dtype, cfg.device, run.outputs)
-    ref = load_reference(cfg.ref_model or model, **(dict(dtype=cfg.dtype, device=cfg.device, outputs=run.outputs) if cfg.ref_model else {})) if cfg.beta else None
+    path = lambda name: resolve_model_name(name, run.outputs)[1]
+    tok,model = load_tokenizer(path(cfg.model_name)),load_model(path(cfg.model_name), cfg.dtype, cfg.device)
+    ref = None if not cfg.beta else load_reference(load_model(path(cfg.ref_model), cfg.dtype, cfg.device) if cfg.ref_model else model)
     opt = make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
     done = restore(run, model, opt) if cfg.resume else 0
     if not done: report(cfg, run, model, tok, 0)
