@@ -69,14 +69,16 @@ def test_a_run_that_exists_is_left_alone(trained):
     assert contents(trained) == before
 
 def test_small_model_can_be_remade(tmp_path):
-    done = papermill('12_small_model', tmp_path/'made.ipynb', tmp_path, smoke=True)
+    done = papermill('12_small_model', tmp_path/'made.ipynb', tmp_path, run_name='made', skill_steps=2, character_steps=2)
     assert done.returncode == 0, done.stdout[-4000:]
+    assert (tmp_path/'made/model.safetensors').stat().st_size <= 6e6
 
 @pytest.mark.parametrize('page, wrong, said', [
     ('10_training', dict(learning_rat=1e-4), 'learning_rate'),
     ('10_training', dict(master_weights='no'), "master_weights should be True or False, got 'no'"),
     ('10_training', dict(num_generations=1), 'num_generations should be >= 2, got 1'),
     ('10_training', dict(model_name='no_such_run'), 'no_such_run'),
+    ('12_small_model', dict(skill_step=3), 'skill_steps'),
     ('20_eval', dict(num_problem=3), 'num_problems'),
     ('21_inference', dict(question='What is 2 + 2?'), 'What is 2 + 2?'),
 ], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)

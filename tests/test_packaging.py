@@ -1,12 +1,13 @@
 "What a user installs: the wheel alone, in a folder that knows nothing of the repository."
-import sys, zipfile
+import shutil, sys, zipfile
 import pytest
 from common import ROOT, sh
+
+pytestmark = pytest.mark.xdist_group('wheel')
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
     "The wheel of the files as they are; built from a copy, so that no build folder is left behind."
-    import shutil
     source, dist = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('dist')
     for f in ('pyproject.toml', 'README.md', 'LICENSE'): shutil.copy(ROOT/f, source)
     shutil.copytree(ROOT/'grpo_nb', source/'grpo_nb', ignore=shutil.ignore_patterns('__pycache__'))
