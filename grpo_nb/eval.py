@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parse_models', 'EvalConfig', 'evaluate_models', 'transfer_matrix', 'plot_accuracies', 'evaluate', 'accuracy_table']
 
-# %% ../nbs/20_eval.ipynb #03-fea2439e
+# %% ../nbs/20_eval.ipynb #03-dc16026f
 import re
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -16,9 +16,8 @@ from .models import load_model, load_tokenizer
 from .problems import problem_fingerprint
 from .prompts import PROMPT_FORMATS
 from .runs import Run
-from .scoring import accuracy_table, completions_table, evaluate, failure_table
+from .scoring import accuracy_table, completions_table, evaluate, failure_table, problem_set
 from .settings import Settings, given
-from .training import problem_set
 
 # %% ../nbs/20_eval.ipynb #04-6bc9e8ec
 _all_ = ['evaluate', 'accuracy_table']
