@@ -43,8 +43,8 @@ def resolve_model_name(
     runs = ', '.join(sorted(o.parent.name for o in policies.glob('*/policy'))) or 'none'
     raise FileNotFoundError(f'model_name={name!r} is neither a folder with a config.json nor a run with a policy (there: {runs}); allowed: {ALLOWED}')
 
-# %% ../nbs/03_lookup.ipynb #25-f441408d
-PRESETS = {'small': dict(iterations=200, learning_rate=2e-4, warmup_steps=5, max_new_tokens=96, clip_grad_norm=1.0,
+# %% ../nbs/03_lookup.ipynb #25-6902f810
+PRESETS = {'small': dict(iterations=200, learning_rate=2e-4, warmup_steps=5, max_new_tokens=64, clip_grad_norm=1.0,
                          optimizer='adamw', gradient_checkpointing=False, micro_batch_size=8, num_threads=1)}
 
 # %% ../nbs/03_lookup.ipynb #27-4bd2611d

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['step_seed', 'one_shot_probability', 'step_format', 'Batch', 'sample_batch', 'select', 'join', 'collect',
-           'micro_batches', 'backward', 'update', 'metrics_row', 'peak_rss', 'completion_rows']
+           'micro_batches', 'reference_logps', 'backward', 'update', 'metrics_row', 'peak_rss', 'completion_rows']
 
-# %% ../nbs/10_step.ipynb #03-f37b8e20
+# %% ../nbs/10_step.ipynb #03-862754ab
 import random, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
@@ -132,31 +133,44 @@ def micro_batches(
         T,P = int(ro.mask[rows].sum(1).max()),int(ro.prompt_mask[rows].sum(1).max())
         yield rows,(ro.prompt_ids[rows,-P:], ro.prompt_mask[rows,-P:], ro.completion_ids[rows,:T], ro.mask[rows,:T])
 
-# %% ../nbs/10_step.ipynb #32-123eef36
+# %% ../nbs/10_step.ipynb #32-537eb0cf
+def reference_logps(
+    reference, # The frozen reference, or None
+    parts:list, # Tensors of each micro-batch, as `micro_batches` gives them
+    temperature:float, # Sampling temperature
+    pool:ThreadPoolExecutor, # A thread to run ahead in
+): # Log-probs (r, t) of each micro-batch in turn, or None
+    "What the reference thinks of the batch, computed ahead on a CPU."
+    @torch.no_grad()
+    def score(p): return token_logps(reference, *p, temperature) if reference else None
+    return (pool.map if parts[0][0].device.type == 'cpu' else map)(score, parts)
+
+# %% ../nbs/10_step.ipynb #33-e33b5301
 def backward(
     cfg:GRPOConfig, # Settings
     model, # The policy, in training mode
     reference, # The frozen reference, or None
     batch:Batch, # What to learn from
-    memory:dict, # Old and reference log-probs by first row of a micro-batch: filled in the first inner update, read in later ones
+    memory:list, # Old and reference log-probs of each micro-batch: empty in the first inner update, which fills it
     collect=lambda: None, # Called after each micro-batch: the optimizer's `collect` adds half-precision gradients up in fp32
 )->dict: # Means a token over the batch: loss, kl, entropy, clip_fraction
     "Add the gradient of the batch's loss to the model."
     weights,stats,total = loss_weights(batch.rollout.mask, cfg.loss, cfg.max_new_tokens),[],0.
-    for rows,parts in micro_batches(batch.rollout, cfg.micro_batch_size):
-        key,mask = int(rows[0]),parts[-1]
-        logps,entropy = token_logps(model, *parts, cfg.temperature, return_entropy=True)
-        if key not in memory:
-            with torch.no_grad(): memory[key] = logps.detach(),token_logps(reference, *parts, cfg.temperature) if reference else None
-        old,ref = memory[key]
-        loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, weights[rows,:mask.shape[1]], cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
-        loss.backward()
-        collect()
-        total += loss.detach()
-        stats.append({**s, 'entropy': entropy.sum()})
+    cut = list(micro_batches(batch.rollout, cfg.micro_batch_size))
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as pool:
+        refs = [ref for _,ref in memory] or reference_logps(reference, [parts for _,parts in cut], cfg.temperature, pool)
+        for i,((rows,parts),ref) in enumerate(zip(cut, refs)):
+            mask = parts[-1]
+            logps,entropy = token_logps(model, *parts, cfg.temperature, return_entropy=True)
+            if len(memory) == i: memory.append((logps.detach(), ref))
+            loss,s = grpo_loss(logps, memory[i][0], ref, batch.advantages[rows], mask, weights[rows,:mask.shape[1]], cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
+            loss.backward()
+            collect()
+            total += loss.detach()
+            stats.append({**s, 'entropy': entropy.sum()})
     return {**mean_stats(stats), 'loss': float(total)}
 
-# %% ../nbs/10_step.ipynb #37-db1911c7
+# %% ../nbs/10_step.ipynb #38-2ac263e8
 def update(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -166,7 +180,7 @@ def update(
     step:int, # The step, from 1
 )->dict: # Statistics of the last inner update. Raises `FloatingPointError` when loss or gradient is not finite
     "Move the policy: `num_inner_updates` optimizer steps on one batch."
-    t0,memory,lr = time.perf_counter(),{},cfg.learning_rate*min(1, step/max(1, cfg.warmup_steps))
+    t0,memory,lr = time.perf_counter(),[],cfg.learning_rate*min(1, step/max(1, cfg.warmup_steps))
     optimizer.learning_rate = lr
     with train_mode(model, cfg.gradient_checkpointing), offload(reference, model.device, cfg.offload_reference and reference is not None):
         for _ in range(cfg.num_inner_updates):
@@ -178,7 +192,7 @@ def update(
             optimizer.zero_grad()
     return {**stats, 'grad_norm':norm, 'learning_rate':lr, 'update_s':time.perf_counter() - t0}
 
-# %% ../nbs/10_step.ipynb #43-c1672f2f
+# %% ../nbs/10_step.ipynb #44-c1672f2f
 def metrics_row(
     cfg:GRPOConfig, # Settings
     batch:Batch, # The step's batch
@@ -198,7 +212,7 @@ def metrics_row(
         rollout_s=batch.rollout_s, scoring_s=batch.scoring_s, update_s=stats['update_s'], tokens_per_s=lengths.sum()/seconds, peak_memory_mb=peak/2**20)
     return {k:float(v) if isinstance(v, torch.Tensor) else v for k,v in row.items()}
 
-# %% ../nbs/10_step.ipynb #44-b4ef3342
+# %% ../nbs/10_step.ipynb #45-b4ef3342
 def peak_rss()->int: # Bytes
     "The most memory that this process has held so far."
     import resource
