@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['Run', 'list_runs', 'compare']
 
-# %% ../nbs/06_runs.ipynb #03-1810fdd5
+# %% ../nbs/06_runs.ipynb #03-ffc01341
 import json,re,shutil,time
 from datetime import datetime,timezone
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
-from .provenance import outputs_dir,provenance,valid_name
+from .lookup import outputs_dir
+from .provenance import provenance,valid_name
 from .records import Checkpoint,append_rows,read_rows,save_pretrained,to_json,write_atomic
 
 # %% ../nbs/06_runs.ipynb #11-3965e9c2
@@ -82,7 +83,7 @@ def _check_start(self:Run, settings, resume, may_change): # As in `start`; retur
         f'run {self.run_name!r} exists with {len(self.metrics)} steps: continue it with resume=True, {way_out}')
     return diff
 
-# %% ../nbs/06_runs.ipynb #22-615ce038
+# %% ../nbs/06_runs.ipynb #22-3a47a7d3
 @patch(cls_method=True)
 def start(cls:Run,
     run_name:str, # Name of the run
@@ -99,7 +100,7 @@ def start(cls:Run,
     starts.append(dict(at=_now(), changed=changed, git_commit=source['git_commit']))
     try:
         for d in (self.dir, self.checkpoints_dir): d.mkdir(parents=True, exist_ok=True)
-        return self.heartbeat(0, run_name=run_name, state='running', settings=settings, provenance=source, starts=starts, **facts)
+        return self.heartbeat(0, run_name=run_name, state='running', error=None, settings=settings, provenance=source, starts=starts, **facts)
     except OSError as e: raise OSError(f'outputs folder {self.outputs} cannot be written ({e.strerror}): '
                                        'set GRPO_OUTPUTS to a folder that can') from None
 

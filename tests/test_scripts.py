@@ -33,9 +33,11 @@ def test_jobs_without_a_name_are_named_after_the_job(clone):
 def test_job_logs_carry_the_job_id():
     for script in ('train', 'eval'): assert '%j' in next(l for l in (ROOT/f'slurm/{script}.sh').read_text().splitlines() if l.startswith('#SBATCH --output'))
 
-def test_setting_without_a_value_is_refused(clone):
-    done = run(clone, 'slurm/train.sh', 'run_name', 'r1', 'iterations', SLURM_SUBMIT_DIR=str(clone))
-    assert done.returncode == 2 and 'has no value: ' in done.stdout and not (clone/'outputs').exists()
+@pytest.mark.parametrize('given', ['run_name', 'seed 3 run_name', 'run_name r1 iterations'])
+def test_setting_without_a_value_is_refused(clone, given):
+    done = run(clone, 'slurm/train.sh', *given.split(), SLURM_SUBMIT_DIR=str(clone))
+    assert done.returncode == 2 and not (clone/'outputs').exists()
+    assert done.stdout == f'Settings come as NAME VALUE pairs, and the last of these has no value: {given}\n'
 
 def test_a_failing_run_leaves_the_record(clone):
     one = ('tools/record.sh', 'nbs/10_training.ipynb', 'r1')
