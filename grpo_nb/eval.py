@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['parse_models', 'EvalConfig', 'evaluate_models', 'transfer_matrix', 'plot_accuracies', 'evaluate', 'accuracy_table']
 
-# %% ../nbs/20_eval.ipynb #03-dc16026f
+# %% ../nbs/20_eval.ipynb #03-e918b413
 import re
 from dataclasses import asdict, dataclass
 from typing import Literal
 import pandas as pd
 from matplotlib.figure import Figure
-from .lookup import preset_for, resolve_model_name
-from .models import load_model, load_tokenizer
+from .lookup import preset_for
+from .models import check_device, check_model, load_model, load_tokenizer
 from .problems import problem_fingerprint
 from .prompts import PROMPT_FORMATS
 from .runs import Run
@@ -55,21 +55,28 @@ class EvalConfig(Settings):
         for f in self.formats.split() or ['']:
             if f not in PROMPT_FORMATS: raise ValueError(f"formats should be some of {', '.join(PROMPT_FORMATS)}, got {f!r}")
 
-# %% ../nbs/20_eval.ipynb #20-e2202c64
+# %% ../nbs/20_eval.ipynb #20-38205c3f
 def evaluate_models(
     cfg:EvalConfig, # Settings
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->Run: # The record; its `eval_rows` hold one row a completion
     "Ask every model the same puzzles in every format and log each completion."
     models = parse_models(cfg.models)
-    said = {label:resolve_model_name(name, outputs)[2] for label,name in models.items()}
+    check_device(cfg.device)
+    said = {label:check_model(name, outputs, cfg.device) for label,name in models.items()}
+    old = Run(cfg.run_name, outputs, must_exist=False)
+    if old.exists and len(old.eval_rows): raise FileExistsError(f'run {cfg.run_name!r} exists with {len(old.eval_rows)} rows: give another run_name or delete {old.dir}')
     problems = problem_set(cfg.split, cfg.num_count, cfg.num_problems, cfg.seed)
     run = Run.start(cfg.run_name, asdict(cfg), outputs=outputs, models=said, problems=problem_fingerprint(problems))
-    for label,name in models.items():
-        tok,model = load_tokenizer(name, outputs),load_model(name, cfg.dtype, cfg.device, outputs)
-        budget = cfg.max_new_tokens or preset_for(name, outputs).get('max_new_tokens', 160)
-        for fmt in cfg.formats.split():
-            run.log_eval(evaluate(model, tok, problems, fmt, cfg.num_samples, cfg.temperature, budget, cfg.seed, cfg.batch_size, model=label))
+    try:
+        for label,name in models.items():
+            tok,model = load_tokenizer(name, outputs, cfg.device),load_model(name, cfg.dtype, cfg.device, outputs)
+            budget = cfg.max_new_tokens or preset_for(name, outputs, cfg.device).get('max_new_tokens', 160)
+            for fmt in cfg.formats.split():
+                run.log_eval(evaluate(model, tok, problems, fmt, cfg.num_samples, cfg.temperature, budget, cfg.seed, cfg.batch_size, model=label))
+    except BaseException as e:
+        run.finish('failed', error=f'{type(e).__name__}: {e}')
+        raise
     return run.finish('done')
 
 # %% ../nbs/20_eval.ipynb #26-77b3b62c

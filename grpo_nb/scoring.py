@@ -17,7 +17,7 @@ from .prompts import make_prompt
 from .rewards import FAILURES,grade
 from .rollouts import generate
 
-# %% ../nbs/08_scoring.ipynb #10-9c0060fb
+# %% ../nbs/08_scoring.ipynb #10-f15a0875
 def problem_set(
     split:str, # One of `SPLITS`
     num_count:int=3, # Numbers in a puzzle
@@ -25,8 +25,9 @@ def problem_set(
     seed:int=142, # Of the draw
 )->list: # Distinct problems
     "A fixed set of problems to evaluate on."
-    every = generate_problems(None, seed, num_count, split) if n is None and num_count <= 3 else []
-    return every if 0 < len(every) <= 1000 else generate_problems(n or 1000, seed, num_count, split)
+    every = generate_problems(None, seed, num_count, split) if num_count <= 3 else None
+    if every is None: return generate_problems(n or 1000, seed, num_count, split)
+    return every if len(every) <= (n or 1000) else generate_problems(n or 1000, seed, num_count, split)
 
 # %% ../nbs/08_scoring.ipynb #15-c5c7a3a2
 def _check(problems, n, temperature): # As in `evaluate`

@@ -139,7 +139,7 @@ class UpdateSettings(Settings):
     master_weights: bool = True     # Keep fp32 weights behind bf16 ones
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0')
 
-# %% ../nbs/09_settings.ipynb #50-39433d2d
+# %% ../nbs/09_settings.ipynb #50-abf795a5
 @dataclass(frozen=True)
 class RecordSettings(Settings):
     "Where it runs and what it writes."
@@ -153,10 +153,10 @@ class RecordSettings(Settings):
     eval_every: int = 0             # Steps between evaluations in all three formats; 0: the trained format at log steps
     report_problems: int|None = None # Held-out problems of the before and after table; None: all, at most 1000; 0: no table
     log_every: int = 10             # Steps between log lines, figures and sample completions
-    save_every: int = 0             # Steps between checkpoints; 0: only at the end
+    save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
     limits = dict(num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
-# %% ../nbs/09_settings.ipynb #52-9ee9dab2
+# %% ../nbs/09_settings.ipynb #52-f5a4e5b0
 @dataclass(frozen=True)
 class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     "All settings of a training run. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -170,4 +170,5 @@ class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     @classmethod
     def for_model(cls, **given)->'GRPOConfig': # The settings that were given, the model's preset behind them
         "Settings with the preset that suits the model; what is given is never overridden."
-        return cls(**{**preset_for(cls(**given).model_name), **given})
+        asked = cls(**given)
+        return cls(**{**preset_for(asked.model_name, device=asked.device), **given})

@@ -81,7 +81,7 @@ def sample_batch(
     formed = [format_ok(t, fmt) for t in ro.texts]
     return Batch(ro, rows, grades, formed, adv.to(ro.mask.device), fmt, t1 - t0, time.perf_counter() - t1)
 
-# %% ../nbs/10_step.ipynb #23-8d6136ae
+# %% ../nbs/10_step.ipynb #23-1b78f65f
 def select(
     b:Batch, # A batch
     rows:list, # Row numbers
@@ -102,10 +102,9 @@ def join(
         pad = lambda v: v if v.dim() == 1 else F.pad(v, (P - v.shape[1], 0) if k.startswith('prompt') else (0, T - v.shape[1]))
         return torch.cat([pad(v) for v in vs])
     rollout = Rollout(**{k:cat(k, lambda b,k: getattr(b.rollout, k)) for k in vars(bs[0].rollout)})
-    return Batch(rollout, **{k:cat(k, getattr) for k in ('problems','grades','well_formed','advantages')}, fmt=bs[0].fmt,
-                 rollout_s=sum(b.rollout_s for b in bs), scoring_s=sum(b.scoring_s for b in bs))
+    return Batch(rollout, **{k:cat(k, getattr) for k in ('problems','grades','well_formed','advantages')}, fmt=bs[0].fmt)
 
-# %% ../nbs/10_step.ipynb #24-d170496c
+# %% ../nbs/10_step.ipynb #24-398dd36c
 def collect(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -115,13 +114,15 @@ def collect(
 )->Batch: # The step's batch
     "The batch of a step; with `refill`, unanimous groups give way to groups drawn anew."
     G,full = cfg.num_generations,cfg.batch_size*cfg.grad_accum_steps*cfg.num_generations
-    mixed,rest = [],[]
+    mixed,rest,draws = [],[],[]
     for part in range(max_draws if cfg.refill else 1):
         b = sample_batch(cfg, model, tokenizer, step, part)
         if not cfg.refill: return b
+        draws.append(b)
         for g in range(0, full, G): (mixed if b.advantages[g:g+G].any() else rest).append(select(b, list(range(g, g+G))))
         if len(mixed)*G >= full: break
-    return join((mixed + rest)[:full//G])
+    seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
+    return replace(join((mixed + rest)[:full//G]), **seconds)
 
 # %% ../nbs/10_step.ipynb #29-0b692737
 def micro_batches(
@@ -133,7 +134,7 @@ def micro_batches(
         T,P = int(ro.mask[rows].sum(1).max()),int(ro.prompt_mask[rows].sum(1).max())
         yield rows,(ro.prompt_ids[rows,-P:], ro.prompt_mask[rows,-P:], ro.completion_ids[rows,:T], ro.mask[rows,:T])
 
-# %% ../nbs/10_step.ipynb #32-537eb0cf
+# %% ../nbs/10_step.ipynb #32-535083cf
 def reference_logps(
     reference, # The frozen reference, or None
     parts:list, # Tensors of each micro-batch, as `micro_batches` gives them
@@ -143,7 +144,8 @@ def reference_logps(
     "What the reference thinks of the batch, computed ahead on a CPU."
     @torch.no_grad()
     def score(p): return token_logps(reference, *p, temperature) if reference else None
-    return (pool.map if parts[0][0].device.type == 'cpu' else map)(score, parts)
+    ahead = reference is not None and parts[0][0].device.type == 'cpu'
+    return (pool.map if ahead else map)(score, parts)
 
 # %% ../nbs/10_step.ipynb #33-e33b5301
 def backward(
@@ -192,7 +194,7 @@ def update(
             optimizer.zero_grad()
     return {**stats, 'grad_norm':norm, 'learning_rate':lr, 'update_s':time.perf_counter() - t0}
 
-# %% ../nbs/10_step.ipynb #44-c1672f2f
+# %% ../nbs/10_step.ipynb #44-3f8e8b4f
 def metrics_row(
     cfg:GRPOConfig, # Settings
     batch:Batch, # The step's batch
@@ -204,7 +206,8 @@ def metrics_row(
     right = torch.tensor([float(g.correct) for g in batch.grades])
     lengths,per_group = batch.rollout.mask.sum(1),right.view(-1, G).mean(1)
     seconds = batch.rollout_s + batch.scoring_s + stats['update_s']
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_rss()
+    device = batch.rollout.mask.device
+    peak = torch.cuda.max_memory_allocated(device) if device.type == 'cuda' else peak_rss()
     row = dict(step=step, prompt_format=batch.fmt, reward=r.mean(), reward_std=r.view(-1, G).std(1).mean(), accuracy=right.mean(),
         format_rate=sum(batch.well_formed)/len(r), completion_length=lengths.mean(), truncated_share=batch.rollout.truncated.float().mean(),
         all_right_share=(per_group == 1).float().mean(), all_wrong_share=(per_group == 0).float().mean(),

@@ -78,6 +78,8 @@ def test_small_model_can_be_remade(tmp_path):
     ('10_training', dict(master_weights='no'), "master_weights should be True or False, got 'no'"),
     ('10_training', dict(num_generations=1), 'num_generations should be >= 2, got 1'),
     ('10_training', dict(model_name='no_such_run'), 'no_such_run'),
+    ('10_training', dict(model_name='hf://no-such-owner/no-such-model'), 'no-such-owner'),
+    ('10_training', dict(device='cuda:99'), 'device should be'),
     ('12_small_model', dict(skill_step=3), 'skill_steps'),
     ('20_eval', dict(num_problem=3), 'num_problems'),
     ('21_inference', dict(question='What is 2 + 2?'), 'What is 2 + 2?'),
