@@ -22,7 +22,7 @@ from .settings import Settings, given
 # %% ../nbs/20_eval.ipynb #04-6bc9e8ec
 _all_ = ['evaluate', 'accuracy_table']
 
-# %% ../nbs/20_eval.ipynb #08-cc710fff
+# %% ../nbs/20_eval.ipynb #09-cc710fff
 def parse_models(
     models:str, # Such as 'Base:hf://Qwen/Qwen2.5-1.5B-Instruct R1:r1'
 )->dict: # Label -> model name, in the order given
@@ -31,7 +31,7 @@ def parse_models(
     if not pairs or len(dict(pairs)) < len(pairs): raise ValueError(f"models should be 'label:name' pairs with different labels, got {models!r}")
     return dict(pairs)
 
-# %% ../nbs/20_eval.ipynb #13-43f9daf3
+# %% ../nbs/20_eval.ipynb #14-43f9daf3
 @dataclass(frozen=True)
 class EvalConfig(Settings):
     "All settings of an evaluation. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -55,7 +55,7 @@ class EvalConfig(Settings):
         for f in self.formats.split() or ['']:
             if f not in PROMPT_FORMATS: raise ValueError(f"formats should be some of {', '.join(PROMPT_FORMATS)}, got {f!r}")
 
-# %% ../nbs/20_eval.ipynb #20-38205c3f
+# %% ../nbs/20_eval.ipynb #21-38205c3f
 def evaluate_models(
     cfg:EvalConfig, # Settings
     outputs=None, # Folder of all runs; None: outputs/ of the repository
@@ -79,7 +79,7 @@ def evaluate_models(
         raise
     return run.finish('done')
 
-# %% ../nbs/20_eval.ipynb #26-77b3b62c
+# %% ../nbs/20_eval.ipynb #27-77b3b62c
 def transfer_matrix(
     rows:pd.DataFrame, # Rows of `evaluate` with a column `model`
 )->pd.DataFrame: # One row a model, one column a format: 'accuracy% [low, high]'
@@ -88,7 +88,7 @@ def transfer_matrix(
     t['cell'] = [f'{100*a:.1f}% [{100*l:.1f}, {100*h:.1f}]' for a,l,h in zip(t.accuracy, t.low, t.high)]
     return t.pivot(index='model', columns='format', values='cell').reindex(index=t.model.unique(), columns=[f for f in PROMPT_FORMATS if f in set(t.format)])
 
-# %% ../nbs/20_eval.ipynb #29-c34c343e
+# %% ../nbs/20_eval.ipynb #30-c34c343e
 def plot_accuracies(
     rows:pd.DataFrame, # Rows of `evaluate` with a column `model`
 )->Figure: # The figure

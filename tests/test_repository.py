@@ -45,7 +45,8 @@ def test_readme_is_the_index_page():
 def test_page_keeps_to_its_limits(page):
     sources, code = cells(page), cells(page, 'code')
     assert len(sources) <= 80, f'{len(sources)} cells'
-    assert (longest := max(len(c.splitlines()) for c in code + [''])) <= 40, f'a cell of {longest} lines'
+    settings = re.compile(r'run_name: str = ')  # the parameters cell is a table of settings, one a line
+    assert (longest := max(len(c.splitlines()) for c in code + [''] if not settings.match(c))) <= 40, f'a cell of {longest} lines'
     assert not [c for c in code if 'nbdev_export()' in c], 'papermill would run nbdev_export()'
     assert sources[0].startswith(('# ', '---')) and '\n> ' in sources[0], 'a page opens with its title and promise'
 
