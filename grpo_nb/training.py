@@ -29,9 +29,8 @@ from .step import collect, completion_rows, metrics_row, update
 # %% ../nbs/10_training.ipynb #04-d329888b
 _all_ = ['GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #08-6321bb56
+# %% ../nbs/10_training.ipynb #08-627eb27f
 HELD_OUT = {'train':'heldout', 'heldout':'train', 'parity-train':'parity-val', 'parity-val':'parity-train', 'study':'study'} # Training split -> split to evaluate on
-MAY_CHANGE = ('iterations', 'log_every', 'eval_every', 'save_every')
 
 def evaluation_problems(
     cfg:GRPOConfig, # Settings
@@ -40,6 +39,9 @@ def evaluation_problems(
     "The fixed set that an evaluation asks."
     n = cfg.report_problems if kind == 'report' else cfg.val_batch_size
     return [] if n == 0 else problem_set(HELD_OUT[cfg.split], cfg.num_count, n)
+
+# %% ../nbs/10_training.ipynb #10-68f55580
+MAY_CHANGE = ('iterations', 'log_every', 'eval_every', 'save_every')
 
 def begin(
     cfg:GRPOConfig, # Settings
@@ -58,7 +60,7 @@ def begin(
     print(*said, f"With its preset {', '.join(f'{k}={v}' for k,v in preset.items())}." if preset else '')
     return run
 
-# %% ../nbs/10_training.ipynb #18-0ffcb231
+# %% ../nbs/10_training.ipynb #20-0ffcb231
 def save(
     run:Run, # The run
     model, # The policy
@@ -86,7 +88,7 @@ def restore(
     run.truncate_to(c.step if c else 0)
     return c.step if c else 0
 
-# %% ../nbs/10_training.ipynb #20-d6a69129
+# %% ../nbs/10_training.ipynb #22-d6a69129
 def ask(
     cfg:GRPOConfig, # Settings
     run:Run, # Where the rows go
@@ -110,7 +112,7 @@ def report(cfg:GRPOConfig, run:Run, model, tokenizer, step:int):
     done = len(old) and ((old.kind == 'report') & (old.step == step)).any()
     if cfg.report_problems != 0 and not done: ask(cfg, run, model, tokenizer, step, 'report', temperatures=(0., 1.))
 
-# %% ../nbs/10_training.ipynb #22-f346081b
+# %% ../nbs/10_training.ipynb #24-f346081b
 def watched()->bool: # Is somebody looking?
     "In a terminal or in JupyterLab, not under papermill, nbclient or Slurm."
     return sys.stderr.isatty() or 'JPY_SESSION_NAME' in os.environ
@@ -125,7 +127,7 @@ def log_line(
     return (f"step {row['step']:>4}/{iterations}  reward {row['reward']:.3f}  accuracy {row['accuracy']:.3f}  kl {row['kl']:.4f}  entropy {row['entropy']:.3f}  "
             f"length {row['completion_length']:.0f}\n      {c['nums']} → {c['target']} | {t if len(t) < 240 else t[:240] + '…'} | {verdict}")
 
-# %% ../nbs/10_training.ipynb #24-29d807e5
+# %% ../nbs/10_training.ipynb #26-29d807e5
 class LiveFigure:
     "The run's curves, redrawn in the notebook's output and in outputs/."
     def __init__(self,
@@ -141,7 +143,7 @@ class LiveFigure:
         if self.handle: self.handle.update(Image(curve.read_bytes()))
         self.last = time.monotonic()
 
-# %% ../nbs/10_training.ipynb #27-4286b369
+# %% ../nbs/10_training.ipynb #29-4286b369
 def train(
     cfg:GRPOConfig, # Settings
     run:Run=None, # What `begin` returned; None: begin now
