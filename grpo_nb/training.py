@@ -143,7 +143,7 @@ class LiveFigure:
         if self.handle: self.handle.update(Image(curve.read_bytes()))
         self.last = time.monotonic()
 
-# %% ../nbs/10_training.ipynb #29-4286b369
+# %% ../nbs/10_training.ipynb #29-f3dc617c
 def train(
     cfg:GRPOConfig, # Settings
     run:Run=None, # What `begin` returned; None: begin now
@@ -162,6 +162,7 @@ def train(
     finally: torch.set_num_threads(threads)
     return run.finish('done', step=cfg.iterations)
 
+# %% ../nbs/10_training.ipynb #30-85eab07a
 def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure):
     "The steps of a run that has begun."
     tok,model = load_tokenizer(cfg.model_name, run.outputs, cfg.device),load_model(cfg.model_name, cfg.dtype, cfg.device, run.outputs)
