@@ -40,7 +40,7 @@ def answer(
     out = generate(model, tok, [make_prompt(problem, tok, fmt)], temperature=temperature, max_new_tokens=budget, seed=seed)
     return out.texts[0],grade(out.texts[0], problem, fmt, truncated=bool(out.truncated[0]))
 
-# %% ../nbs/21_inference.ipynb #17-f3aea589
+# %% ../nbs/21_inference.ipynb #18-f3aea589
 @dataclass(frozen=True)
 class AskConfig(Settings):
     "Settings of one question."
@@ -52,7 +52,7 @@ class AskConfig(Settings):
     limits = dict(temperature='>= 0, <= 5', seed='>= 0')
     def check(self): parse_question(self.question)
 
-# %% ../nbs/21_inference.ipynb #22-a709f33d
+# %% ../nbs/21_inference.ipynb #23-a709f33d
 def main(
     argv:list=None, # Arguments; None: those of the command
 )->int: # Exit code: 0 for a right answer, 1 for a wrong one, 2 for bad input
