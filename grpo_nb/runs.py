@@ -6,7 +6,7 @@
 __all__ = ['Run', 'list_runs', 'compare']
 
 # %% ../nbs/06_runs.ipynb #03-ffc01341
-import json,re,shutil,time
+import json,shutil,time
 from datetime import datetime,timezone
 from pathlib import Path
 import pandas as pd
