@@ -55,9 +55,9 @@ def resolve_model_name(
     runs = ', '.join(sorted(o.parent.name for o in policies.glob('*/policy'))) or 'none'
     raise FileNotFoundError(f'model_name={name!r} is neither a folder with a config.json nor a run with a policy (there: {runs}); allowed: {ALLOWED}')
 
-# %% ../nbs/03_lookup.ipynb #36-6902f810
+# %% ../nbs/03_lookup.ipynb #36-1cfd476c
 PRESETS = {'small': dict(iterations=200, learning_rate=2e-4, warmup_steps=5, max_new_tokens=64, clip_grad_norm=1.0,
-                         optimizer='adamw', gradient_checkpointing=False, micro_batch_size=8, num_threads=1)}
+                         optimizer='adamw', num_threads=1)}
 
 # %% ../nbs/03_lookup.ipynb #38-af9291cb
 def _size(folder):

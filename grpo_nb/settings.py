@@ -139,15 +139,15 @@ class UpdateSettings(Settings):
     master_weights: bool = True     # Keep fp32 weights behind bf16 ones
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0')
 
-# %% ../nbs/09_settings.ipynb #50-abf795a5
+# %% ../nbs/09_settings.ipynb #50-0fdfe89a
 @dataclass(frozen=True)
 class RecordSettings(Settings):
     "Where it runs and what it writes."
     device: str = 'auto'            # 'auto', 'cpu', 'cuda', 'cuda:1'
     dtype: Literal['auto','float32','bfloat16'] = 'auto' # Weights; auto: bfloat16 on a GPU, float32 without
     num_threads: int|None = None    # torch's CPU threads; None: torch's choice
-    micro_batch_size: int = 16      # Completions in one forward and backward pass
-    gradient_checkpointing: bool = True # Recompute activations in the backward pass
+    micro_batch_size: int|None = None # Completions in one forward and backward pass, at most a group; None: as many as fit
+    gradient_checkpointing: bool|None = None # Recompute activations in the backward pass; None: where memory asks for it
     offload_reference: bool = False # Keep the reference off the GPU between uses
     val_batch_size: int = 64        # Held-out problems in each periodic evaluation
     eval_every: int = 0             # Steps between evaluations in all three formats; 0: the trained format at log steps
