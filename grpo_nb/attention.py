@@ -42,7 +42,7 @@ def merge(
     "Put two halves of a softmax together."
     return torch.lerp(o_a, o_b, torch.sigmoid(l_b - l_a).to(o_a.dtype)[...,None])
 
-# %% ../nbs/04_attention.ipynb #20-c1e2ea48
+# %% ../nbs/04_attention.ipynb #20-8cb80f2e
 def attend(
     q:torch.Tensor, # (B, H, L, D) on a CPU
     k:torch.Tensor, # (B, H, S, D)
@@ -51,9 +51,9 @@ def attend(
     mask:torch.Tensor=None, # Added to the scores, (B, 1, 1 or L, S)
 ): # Attention (B, H, L, D) and its log-normalisers (B, H, L)
     "Attention with its log-normalisers."
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0., causal, attn_mask=mask)
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default(q, k, v, 0., causal, attn_mask=mask)
 
-attend_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward # Of (grad, q, k, v, o, l, 0., causal)
+attend_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default # Of (grad, q, k, v, o, l, 0., causal)
 
 # %% ../nbs/04_attention.ipynb #24-18c69e1e
 class GroupAttention(torch.autograd.Function):
