@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['step_seed', 'one_shot_probability', 'step_format', 'Batch', 'sample_batch', 'select', 'join', 'collect', 'planned',
-           'micro_batches', 'loss_of', 'gradients', 'backward', 'update', 'metrics_row', 'peak_rss', 'completion_rows']
+           'micro_batches', 'loss_of', 'cores', 'gradients', 'backward', 'update', 'metrics_row', 'peak_rss',
+           'completion_rows']
 
 # %% ../nbs/10_step.ipynb #03-39e4d41e
 import os, random, sys, time
@@ -168,14 +169,18 @@ def loss_of(
     loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, weights[rows,:T], cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
     return loss,{**s, 'entropy': entropy.sum(), 'loss': loss.detach()},(old, ref)
 
-# %% ../nbs/10_step.ipynb #34-49f88efe
+# %% ../nbs/10_step.ipynb #34-f80ef49a
+def cores()->int: # Cores that this process may use: a Slurm job or a container may have fewer than the machine
+    "How many threads are worth having."
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
 def gradients(
     losses:list, # A function for each micro-batch, giving a tuple that begins with its loss
     params:list, # Weights to be learned
     collect, # Called when gradients have been added to
 ): # For each in turn, the rest of its tuple; its gradient has been added then
     "Run the losses backward."
-    threads = os.cpu_count()//torch.get_num_threads() if params[0].device.type == 'cpu' else 1
+    threads = max(1, cores()//torch.get_num_threads()) if params[0].device.type == 'cpu' else 1
     def run(f):
         loss,*rest = f()
         if threads > 1: return torch.autograd.grad(loss, params, allow_unused=True),*rest

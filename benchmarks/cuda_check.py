@@ -1,0 +1,63 @@
+"""Are the paths on this device right? Greedy tokens, gradients, log-probs and one bfloat16 training step of the shipped small model."""
+import sys
+from common import (Work, build, generate, hf_generate, installed, make_optimizer, parse, parser, prompts, torch, update)
+from grpo_nb.objective import token_logps
+from update import gradients, shake
+
+
+def greedy(a, dtype):
+    "Share of rows whose greedy tokens are those of `model.generate`."
+    model, tok = build('small', a.device, dtype)
+    texts = prompts('small', tok, 4)
+    texts[0] += ' <think>' # prompts of two lengths, so that padding matters
+    ro, hf = generate(model, tok, texts, n=2, temperature=0, max_new_tokens=a.new), hf_generate(model, tok, texts, 2, a.new, 0)
+    one, two = ([r[m > 0].tolist() for r, m in zip(o.completion_ids, o.mask)] for o in (ro, hf))
+    return sum(x == y for x, y in zip(one, two))/len(one)
+
+
+def drift(work):
+    "Largest difference between the log-probs that came with the samples and those of one padded forward."
+    ro = work.sample(work.model, 1)
+    with torch.no_grad(): again = token_logps(work.model, ro.prompt_ids, ro.prompt_mask, ro.completion_ids, ro.mask, work.args.temperature)
+    return float((again - ro.logps).abs().max())
+
+
+def train(work, optimizer, steps=2):
+    "Steps with fp32 masters behind the weights: finite numbers, moved masters, weights that are their rounding."
+    opt = make_optimizer(work.model, 1e-4, optimizer)
+    before = {n: m.clone() for n, m in opt.masters.items()}
+    for k in range(steps): stats = update(work.cfg, work.model, work.reference, opt, work.batch(work.sample(work.model, k), k), k + 1)
+    moved = sum(bool((m != before[n]).any()) for n, m in opt.masters.items())/len(before)
+    rounded = all(torch.equal(p, m.to(p.dtype)) for p, m in opt.pairs())
+    assert opt.pairs(), 'bfloat16 weights should have masters'
+    assert moved == 1 and rounded, f'{moved:.0%} of the masters moved; weights are their rounding: {rounded}'
+    return f"loss {stats['loss']:.3g}, gradient norm {stats['grad_norm']:.3g}"
+
+
+def main(argv=None):
+    p = parser(__doc__, models=False)
+    a = parse(p, argv)
+    a.model, bad = 'small', 0
+
+    def check(name, run, ok=lambda v: True):
+        nonlocal bad
+        try: value = run(); good = ok(value)
+        except Exception as e: value, good = f'{type(e).__name__}: {e}', False
+        bad += not good
+        print(f"{'ok    ' if good else 'FAILED'} {name}: {f'{value:.3g}' if isinstance(value, float) else value}", flush=True)
+
+    for dtype, same, error, apart in (('float32', 1, 1e-4, 1e-3), ('bfloat16', 0, .1, .5)):
+        a.dtype = dtype
+        check(f'{dtype}: share of greedy completions equal to those of model.generate', lambda: greedy(a, dtype), lambda v: v >= same)
+        work = Work(a)
+        shake(work.reference)
+        check(f'{dtype}: relative error of the gradient against the plain loop', lambda: gradients(work, work.batch(work.sample(work.model, 0), 0))['error'], lambda v: v <= error)
+        check(f'{dtype}: sampled log-probs against recomputed ones, largest difference', lambda: drift(work), lambda v: v <= apart)
+    eight = installed('bitsandbytes') and a.device == 'cuda'
+    if not installed('bitsandbytes'): print('bitsandbytes is not installed, so only the fused AdamW is checked.')
+    for kind in ('adamw', *(['adamw_8bit'] if eight else [])):
+        check(f'bfloat16: training steps with {kind}', lambda: train(Work(a), kind))
+    if bad: sys.exit(f'{bad} checks failed')
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,57 @@
+"""The update alone, reference and optimizer included, on the same completions: the plain loop against ours, in turn."""
+import copy
+from statistics import median
+from common import (LEARNING_RATE, Clock, Work, floor, make_optimizer, matmul_rate, parse, parser, plain_backward, plain_update,
+                    save, show, torch, train_mode, update)
+from grpo_nb.step import backward
+
+
+@torch.no_grad()
+def shake(model, by=.2, seed=7):
+    "Move every weight by a fifth of their spread, so that the KL term has a gradient."
+    g = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    for p in model.parameters(): p.add_(torch.randn(p.shape, generator=g, device=p.device).to(p.dtype)*p.std()*by)
+
+
+def gradients(work, batch):
+    "Relative error |ours - plain| / |plain| of the whole gradient, in float64, and the two losses."
+    model, cfg = work.model, work.cfg
+    out = []
+    for run, checkpointing in ((lambda: backward(cfg, model, work.reference, batch, [])["loss"], False),
+                (lambda: plain_backward(model, work.reference, batch.rollout, batch.advantages, cfg.beta, cfg.temperature), True)):
+        with train_mode(model, checkpointing): loss = run()
+        out.append((loss, [p.grad for p in model.parameters()]))
+        model.zero_grad(set_to_none=True)
+    (ours, mine), (plain, theirs) = out
+    apart, size = (sum(float(f(x, y).double().square().sum()) for x, y in zip(mine, theirs))**.5 for f in (lambda x, y: x.float() - y, lambda x, y: y.float()))
+    return dict(error=apart/size, norm=size, loss=ours, plain_loss=plain)
+
+
+def main(argv=None):
+    p = parser(__doc__)
+    a = parse(p, argv)
+    allowed = 1e-5 if a.device == 'cpu' else 1e-4 # of the float32 gradient
+    work, rates = Work(a), []
+    if a.beta: shake(work.reference)
+    error = gradients(work, work.batch(work.sample(work.model, 0), 0))
+    print('gradient: relative error {error:.2g}, norm {norm:.3g}, losses {loss:.6g} and {plain_loss:.6g}'.format(**error))
+    assert a.dtype != 'float32' or error['error'] <= allowed, f"the gradient's relative error {error['error']:.2g} should be at most {allowed:.2g}"
+    ways, rows = dict(ours=update, plain=plain_update), dict(ours=[], plain=[])
+    models = {n: copy.deepcopy(work.model) for n in ways}
+    optimizers = {n: make_optimizer(m, LEARNING_RATE, 'adamw') for n, m in models.items()}
+    for k in range(a.repeats + 1):
+        rates.append(matmul_rate(work.model.config, a.device, work.dtype))
+        batch = work.batch(work.sample(work.model, k), k)
+        for n, learn in ways.items():
+            clock = Clock(a.device)
+            learn(work.cfg, models[n], work.reference, optimizers[n], batch, k + 1)
+            rows[n].append(dict(**clock.lap(), tokens=int(batch.rollout.mask.sum()), lengths=batch.rollout.mask.sum(1).int().tolist()))
+    rows, rate = {n: r[1:] for n, r in rows.items()}, median(rates)
+    least = median(floor(work, r['lengths'], rate)['update'] for r in rows['ours'])
+    print(f'\n{a.model}, {a.prompts} x {a.group} completions of up to {a.new} tokens, {a.dtype}, {a.device}, medians of {a.repeats}')
+    medians = show(rows)
+    print(f'floor {least:.3g} s: ' + ', '.join(f"{n} {m['s']/least:.2f} times" for n, m in medians.items()))
+    print('written:', save('update', a, repeats=rows, medians=medians, gradient=error, floor=dict(seconds=least, macs_per_s=rate)))
+
+
+if __name__ == '__main__': main()
