@@ -27,7 +27,7 @@ from .rollouts import Rollout
 from .settings import GRPOConfig, Settings, given
 from .step import Batch, loss_of, micro_batches, planned, update
 
-# %% ../nbs/11_memory.ipynb #08-fe02b522
+# %% ../nbs/11_memory.ipynb #07-fe02b522
 def parameter_sizes(
     config, # The model's configuration
 )->list: # Numbers in each weight tensor, a tied one counted once
@@ -35,13 +35,13 @@ def parameter_sizes(
     with torch.device('meta'): model = AutoModelForCausalLM.from_config(config)
     return [p.numel() for p in model.parameters()]
 
-# %% ../nbs/11_memory.ipynb #13-24455748
+# %% ../nbs/11_memory.ipynb #11-24455748
 def _optimizer_bytes(sizes, kind, wide):
     "What AdamW keeps for tensors of these sizes, its moments `wide` bytes a number where they are not 8-bit."
     if kind == 'adamw': return sum(2*wide*s + 4 for s in sizes)
     return sum(2*s + 8*-(-s//256) if s >= 4096 else 8*s for s in sizes) + 2048
 
-# %% ../nbs/11_memory.ipynb #16-6923f701
+# %% ../nbs/11_memory.ipynb #14-6923f701
 def _cache_bytes(c, cfg, prompt, device, wide, n):
     "Most bytes while sampling, and those that are left afterwards."
     D,T,B = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads,cfg.max_new_tokens,cfg.batch_size*cfg.grad_accum_steps
@@ -54,7 +54,7 @@ def _cache_bytes(c, cfg, prompt, device, wide, n):
     while r >= 16: rows,r = rows + r//2,r//2
     return (rows*(P + T) + R*P)*token,rows*(P + T)*token
 
-# %% ../nbs/11_memory.ipynb #18-fdf32a7e
+# %% ../nbs/11_memory.ipynb #16-fdf32a7e
 def predict(
     config, # The model's configuration
     cfg:GRPOConfig, # Settings. Where they leave it open: whole groups, nothing recomputed
@@ -82,7 +82,7 @@ def predict(
         'logits':        [0, logits, 0],
     }, index=['sampling','forward','backward']).T
 
-# %% ../nbs/11_memory.ipynb #28-6f5ba4d6
+# %% ../nbs/11_memory.ipynb #25-6f5ba4d6
 def tensor_bytes(
     *things, # Tensors, and lists, dicts and objects that hold some; modules are passed over
 )->int: # Bytes, each storage counted once
@@ -99,7 +99,7 @@ def tensor_bytes(
             todo += vars(x).values()
     return sum(storages.values())
 
-# %% ../nbs/11_memory.ipynb #31-cc9cd6f7
+# %% ../nbs/11_memory.ipynb #28-cc9cd6f7
 def saved_bytes(
     f, # Called once: a forward pass
     model, # The policy
@@ -113,7 +113,7 @@ def saved_bytes(
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t): res = f()
     return res,*(sum(size for size,wide in kept.values() if wide == scores) for scores in (False, True))
 
-# %% ../nbs/11_memory.ipynb #42-83e03a96
+# %% ../nbs/11_memory.ipynb #38-83e03a96
 def longest_prompts(
     cfg:GRPOConfig, # Settings
     tokenizer, # The model's tokenizer
@@ -125,7 +125,7 @@ def longest_prompts(
     enc = tokenizer(texts, padding=True, padding_side='left', add_special_tokens=False, return_tensors='pt')
     return enc.input_ids,enc.attention_mask
 
-# %% ../nbs/11_memory.ipynb #45-e878b045
+# %% ../nbs/11_memory.ipynb #41-2681ae19
 def worst_batch(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -139,10 +139,10 @@ def worst_batch(
         engine = ENGINES[choose_engine(model)](model, ids, mask, G, T)
         new,logps = sample(engine, u.to(model.device), never, cfg.temperature)
     new,logps,ids,mask = (t[:2*G] for t in (new, logps, ids.repeat_interleave(G, 0), mask.repeat_interleave(G, 0)))
-    ro = Rollout(ids, mask, new, torch.ones_like(logps), logps, [], torch.ones(len(new), dtype=torch.bool))
+    ro = Rollout(ids, mask, new, torch.ones_like(logps), logps, ['']*len(new), torch.ones(len(new), dtype=torch.bool))
     return engine,Batch(ro, [], [], [], torch.linspace(-1, 1, len(new), device=model.device), cfg.prompt_format)
 
-# %% ../nbs/11_memory.ipynb #47-ad21e119
+# %% ../nbs/11_memory.ipynb #43-3d1d46a7
 @contextmanager
 def _peak(device, peaks, phase):
     if device.type == 'cuda': torch.cuda.reset_peak_memory_stats(device)
@@ -166,7 +166,7 @@ def measure(
     cfg = planned(cfg, model, ro)
     weights,first = loss_weights(ro.mask, cfg.loss, cfg.max_new_tokens),next(micro_batches(ro, cfg.micro_batch_size, cfg.num_generations))
     grads = [] # Of the scores, as they come
-    watch = model.get_output_embeddings().register_forward_hook(lambda m,i,o: o.register_hook(lambda g: grads.append(g.nbytes)))
+    watch = model.get_output_embeddings().register_forward_hook(lambda m,i,o: o.register_hook(lambda g: grads.append(g.nbytes)) and None)
     with train_mode(model, cfg.gradient_checkpointing), offload(ref, model.device, cfg.offload_reference):
         (loss,*_),acts,scores = saved_bytes(lambda: loss_of(cfg, model, ref, batch, weights, *first, ()), model)
         loss.backward()
@@ -180,7 +180,7 @@ def measure(
         reference=bytes_of(ref.parameters()) if cfg.beta else 0, cache=cache, **{'gradient sums': sums}, gradients=fresh, activations=acts, logits=scores + sum(grads))
     return pd.Series(parts),cfg,peaks
 
-# %% ../nbs/11_memory.ipynb #55-c115152c
+# %% ../nbs/11_memory.ipynb #49-c115152c
 def recommend(
     config, # The model's configuration
     gb:float, # Size of the card, in 10^9 bytes
@@ -196,7 +196,7 @@ def recommend(
     fits = lambda o: predict(config, o, prompt, 'cuda', sizes).sum().max() <= .9*1e9*gb
     return next(((o, i) for i,o in enumerate(ladder) if fits(o)), (None, len(ladder)))
 
-# %% ../nbs/11_memory.ipynb #63-e79bae33
+# %% ../nbs/11_memory.ipynb #55-e79bae33
 @dataclass(frozen=True)
 class MemoryConfig(Settings):
     "Settings of training that memory depends on. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."

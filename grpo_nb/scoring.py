@@ -6,8 +6,8 @@
 __all__ = ['problem_set', 'evaluate', 'wilson_interval', 'cluster_interval', 'accuracy_table', 'failure_table',
            'completions_table']
 
-# %% ../nbs/08_scoring.ipynb #03-ca4da82c
-import hashlib,html,re
+# %% ../nbs/08_scoring.ipynb #03-5352a799
+import html,re
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
@@ -35,7 +35,7 @@ def _check(problems, n, temperature): # As in `evaluate`
     if n < 1: raise ValueError(f'n should be at least 1 completion per problem, got {n!r}')
     if n > 1 and not temperature: raise ValueError(f'n should be 1 at temperature 0, where all completions are the same, got {n!r}')
 
-# %% ../nbs/08_scoring.ipynb #16-2023105c
+# %% ../nbs/08_scoring.ipynb #16-023627a0
 def evaluate(
     model, # A causal language model
     tokenizer, # Its tokenizer
@@ -55,9 +55,8 @@ def evaluate(
     rows,size = [],max(1, batch_size//n)
     for first in range(0, len(problems), size):
         batch = problems[first:first+size]
-        draw = int(hashlib.sha256(f'{seed},{first}'.encode()).hexdigest()[:8], 16)
         prompts = [make_prompt(p, tokenizer, fmt, ops) for p in batch]
-        out = generate(model, tokenizer, prompts, n, temperature, max_new_tokens, draw)
+        out = generate(model, tokenizer, prompts, n, temperature, max_new_tokens, seed)
         for i,(text,length,cut) in enumerate(zip(out.texts, out.lengths.tolist(), out.truncated.tolist())):
             p = batch[i//n]
             g = grade(text, p, fmt, ops=ops, truncated=cut)
