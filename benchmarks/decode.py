@@ -1,4 +1,4 @@
-"""Sampling alone: `generate` of Hugging Face on repeated prompts against ours, in turn."""
+"""Sampling alone, in turn: Hugging Face's `generate` on repeated prompts, its modules with the prompt read once and finished rows dropped, and our engine."""
 from statistics import median
 from common import (Clock, Work, build, copy_rate, floor, generate, hf_generate, matmul_rate, parse, parser, prompts, save, show, torch)
 
@@ -24,7 +24,8 @@ def main(argv=None):
         equal = greedy_equal(a)
         print('greedy: {rows} rows, {tokens} tokens, {distinct} distinct ones, all equal'.format(**equal))
     work, rates = Work(a), []
-    ways = dict(ours=work.sample, hf=work.hf_sample)
+    shared = lambda model, k: generate(model, work.tok, work.prompts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k, engine='plain')
+    ways = {'ours': work.sample, 'prompt once, rows dropped': shared, 'hf': work.hf_sample}
     if a.static: ways['hf static'] = lambda model, k: work.hf_sample(model, k, cache_implementation='static')
     rows = {n: [] for n in ways}
     for k in range(a.repeats + 1):

@@ -1,9 +1,15 @@
-"""The update alone, reference and optimizer included, on the same completions: the plain loop against ours, in turn."""
+"""The update alone, reference and optimizer included, on the same completions, in turn: the plain loop, padded groups, ours."""
 import copy
+from unittest.mock import patch
 from statistics import median
 from common import (LEARNING_RATE, Clock, Work, floor, make_optimizer, matmul_rate, parse, parser, plain_backward, plain_update,
                     save, show, torch, train_mode, update)
 from grpo_nb.step import backward
+
+
+def padded(*args):
+    "Our update without packing: padded groups, but logits for completions only and nothing recomputed."
+    with patch('grpo_nb.packing.why_not', lambda model: 'padded on purpose'): return update(*args)
 
 
 @torch.no_grad()
@@ -36,7 +42,8 @@ def main(argv=None):
     error = gradients(work, work.batch(work.sample(work.model, 0), 0))
     print('gradient: relative error {error:.2g}, norm {norm:.3g}, losses {loss:.6g} and {plain_loss:.6g}'.format(**error))
     assert a.dtype != 'float32' or error['error'] <= allowed, f"the gradient's relative error {error['error']:.2g} should be at most {allowed:.2g}"
-    ways, rows = dict(ours=update, plain=plain_update), dict(ours=[], plain=[])
+    ways = dict(ours=update, padded=padded, plain=plain_update)
+    rows = {n: [] for n in ways}
     models = {n: copy.deepcopy(work.model) for n in ways}
     optimizers = {n: make_optimizer(m, LEARNING_RATE, 'adamw') for n, m in models.items()}
     for k in range(a.repeats + 1):
