@@ -237,7 +237,7 @@ def slots_for(
     if R not in made: made[R] = Slots(model, R, S)
     return made[R]
 
-# %% ../nbs/04_engine.ipynb #34-98fd3eb6
+# %% ../nbs/04_engine.ipynb #34-d6552da4
 class GraphEngine:
     "Sampling with recorded steps; arguments as for `PlainEngine`."
     look_every = 16
@@ -263,7 +263,7 @@ class GraphEngine:
     def keep(self, alive):
         R,old = len(alive),self.slots
         if 2*int(alive.sum()) > R or R < 16: return torch.arange(R, device=alive.device)
-        order = alive.sort(descending=True, stable=True).indices[:R//2]
+        order = alive.int().argsort(descending=True, stable=True)[:R//2]
         self.slots = s = slots_for(self.model, R//2, old.k.shape[3])
         for k in ('seen', 'position'): getattr(s, k).copy_(getattr(old, k)[order])
         for k in ('k', 'v'): getattr(s, k).copy_(getattr(old, k)[:,order])

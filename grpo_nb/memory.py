@@ -54,7 +54,7 @@ def _cache_bytes(c, cfg, prompt, device, wide, n):
     while r >= 16: rows,r = rows + r//2,r//2
     return (rows*(P + T) + R*P)*token,rows*(P + T)*token
 
-# %% ../nbs/11_memory.ipynb #16-fdf32a7e
+# %% ../nbs/11_memory.ipynb #16-6dc570bb
 def predict(
     config, # The model's configuration
     cfg:GRPOConfig, # Settings. Where they leave it open: whole groups, nothing recomputed
@@ -69,7 +69,7 @@ def predict(
     weights,sums,ref = wide*n,0 if plain else 4*n,wide*n if cfg.beta else 0
     cache,left = _cache_bytes(config, cfg, prompt, device, wide, n)
     logits = 2*wide*rows*T*config.vocab_size
-    kept = activation_bytes(config, prompt, T, rows, wide, bool(cfg.gradient_checkpointing)) - logits
+    kept = activation_bytes(config, prompt, T, rows, wide, bool(cfg.gradient_checkpointing), device != 'cpu') - logits
     return pd.DataFrame({
         'weights':       [weights]*3,
         'masters':       [sums]*3,
@@ -142,7 +142,7 @@ def worst_batch(
     ro = Rollout(ids, mask, new, torch.ones_like(logps), logps, ['']*len(new), torch.ones(len(new), dtype=torch.bool))
     return engine,Batch(ro, [], [], [], torch.linspace(-1, 1, len(new), device=model.device), cfg.prompt_format)
 
-# %% ../nbs/11_memory.ipynb #43-3d1d46a7
+# %% ../nbs/11_memory.ipynb #43-4991001c
 @contextmanager
 def _peak(device, peaks, phase):
     if device.type == 'cuda': torch.cuda.reset_peak_memory_stats(device)
@@ -167,7 +167,7 @@ def measure(
     weights,first = loss_weights(ro.mask, cfg.loss, cfg.max_new_tokens),next(micro_batches(ro, cfg.micro_batch_size, cfg.num_generations))
     grads = [] # Of the scores, as they come
     watch = model.get_output_embeddings().register_forward_hook(lambda m,i,o: o.register_hook(lambda g: grads.append(g.nbytes)) and None)
-    with train_mode(model, cfg.gradient_checkpointing), offload(ref, model.device, cfg.offload_reference):
+    with train_mode(model, cfg.gradient_checkpointing), offload(ref, model.device, cfg.offload_reference and ref is not None):
         (loss,*_),acts,scores = saved_bytes(lambda: loss_of(cfg, model, ref, batch, weights, *first, ()), model)
         loss.backward()
     watch.remove()
@@ -176,8 +176,9 @@ def measure(
     sums = bytes_of(m.grad for _,m in opt.pairs())
     opt.zero_grad()
     with _peak(model.device, peaks, 'learning'): update(cfg, model, ref, opt, batch, step=1)
-    parts = dict(weights=bytes_of(model.parameters()), masters=bytes_of(m for _,m in opt.pairs()), optimizer=tensor_bytes(opt.inner.state),
-        reference=bytes_of(ref.parameters()) if cfg.beta else 0, cache=cache, **{'gradient sums': sums}, gradients=fresh, activations=acts, logits=scores + sum(grads))
+    parts = {'weights': bytes_of(model.parameters()), 'masters': bytes_of(m for _,m in opt.pairs()), 'optimizer': tensor_bytes(opt.inner.state),
+             'reference': bytes_of(ref.parameters()) if ref is not None else 0, 'cache': cache, 'gradient sums': sums, 'gradients': fresh,
+             'activations': acts, 'logits': scores + sum(grads)}
     return pd.Series(parts),cfg,peaks
 
 # %% ../nbs/11_memory.ipynb #49-c115152c

@@ -59,7 +59,7 @@ def score(
     group = prompt_ids,prompt_mask,completion_ids,mask,temperature,return_entropy
     return token_logps(model, *group) if why_not(model) else packed_logps(model, *group, recompute)
 
-# %% ../nbs/05_packing.ipynb #20-0b6ffde2
+# %% ../nbs/05_packing.ipynb #20-486cc946
 def activation_bytes(
     config, # The model's configuration
     prompt:int, # Tokens of the prompt
@@ -67,13 +67,15 @@ def activation_bytes(
     rows:int, # Completions in the micro-batch
     size:int, # Bytes of a number: 4 for float32, 2 for bfloat16
     recompute:bool=False, # Gradient checkpointing
+    padded:bool=False, # Attention in a rectangle, as on a GPU
 )->int: # Bytes kept for the backward pass
     "Predicted activations of a micro-batch of one group."
     c,tokens = config,prompt + rows*new
     D = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
-    layer = 4*c.hidden_size + 5*c.num_attention_heads*D + 4*c.intermediate_size
-    layers = c.num_hidden_layers*c.hidden_size + layer if recompute else c.num_hidden_layers*layer
-    return size*(tokens*layers + 2*rows*new*c.vocab_size)
+    layer = tokens*(4*c.hidden_size + 5*c.num_attention_heads*D + 4*c.intermediate_size)
+    if padded: layer += 2*rows*(prompt + 2*new)*c.num_attention_heads*D
+    layers = c.num_hidden_layers*tokens*c.hidden_size + layer if recompute else c.num_hidden_layers*layer
+    return size*(layers + 2*rows*new*c.vocab_size)
 
 def free_bytes(
     device:torch.device, # Where the model is
@@ -82,7 +84,7 @@ def free_bytes(
     if device.type == 'cuda': return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') and 'SC_AVPHYS_PAGES' in os.sysconf_names else 2**62
 
-# %% ../nbs/05_packing.ipynb #22-d59041e7
+# %% ../nbs/05_packing.ipynb #22-618738a0
 def plan_rows(
     config, # The model's configuration
     prompt:int, # Tokens of the longest prompt
@@ -91,8 +93,9 @@ def plan_rows(
     size:int, # Bytes of a number
     free:int, # Bytes that may be taken
     recompute:bool=None, # Gradient checkpointing; None: only where it is needed
+    padded:bool=False, # Attention in a rectangle, as on a GPU
 )->tuple: # Rows of a micro-batch, at least 1, and whether to recompute
     "The largest micro-batch that fits."
-    fits = lambda again: max((n for n in range(1, rows + 1) if activation_bytes(config, prompt, new, n, size, again) <= .75*free), default=0)
+    fits = lambda again: max((n for n in range(1, rows + 1) if activation_bytes(config, prompt, new, n, size, again, padded) <= .75*free), default=0)
     again = fits(False) < max(1, rows/4) if recompute is None else recompute
     return max(1, fits(again)),again
