@@ -3,7 +3,7 @@ import json, re, sys
 import pytest
 from common import PAGES, ROOT, cells, names, sh
 
-EXPERIMENTS = {p.stem:p for p in PAGES if p.stem in ('10_training', '12_small_model', '20_eval', '21_inference')}
+EXPERIMENTS = {p.stem:p for p in PAGES if p.stem in ('10_training', '11_memory', '12_small_model', '20_eval', '21_inference')}
 TINY = dict(model_name='small', iterations=2, batch_size=2, num_generations=4, max_new_tokens=16, val_batch_size=4, report_problems=4)
 QUESTION = 'Using the numbers [4, 7, 3], create an expression that equals 25.'
 
@@ -17,7 +17,7 @@ def last_line(done): return done.stdout.strip().splitlines()[-1]
 
 def test_experiments_have_one_parameters_cell():
     tagged = {p.stem:sum('parameters' in c['metadata'].get('tags', []) for c in json.loads(p.read_text(encoding='utf-8'))['cells']) for p in PAGES}
-    assert set(EXPERIMENTS) == {'10_training', '12_small_model', '20_eval', '21_inference'}
+    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference'}
     assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
 
 @pytest.mark.parametrize('page', EXPERIMENTS)
@@ -53,6 +53,12 @@ def test_evaluation_does_what_was_asked(trained):
     manifest = json.loads((trained/'smoke-eval/manifest.json').read_text())
     assert {k:manifest['settings'][k] for k in asked} == asked
     assert len((trained/'smoke-eval/eval.jsonl').read_text().splitlines()) == 2*3*3  # models x formats x problems
+
+def test_memory_is_profiled(tmp_path):
+    done = papermill('11_memory', tmp_path/'memory.ipynb', tmp_path, num_generations=4, max_new_tokens=16)
+    assert done.returncode == 0, done.stdout[-4000:]
+    shown = (tmp_path/'memory.ipynb').read_text()
+    assert all(part in shown for part in ('activations', 'optimizer', 'reference')) and all(f'{gb} GB' in shown for gb in (16, 24, 40, 80))
 
 @pytest.mark.xdist_group('trained')
 def test_inference_answers(trained):
