@@ -30,6 +30,8 @@ def train(work, optimizer, steps=2):
     moved = sum(bool((m != before[n]).any()) for n, m in opt.masters.items())/len(before)
     rounded = all(torch.equal(p, m.to(p.dtype)) for p, m in opt.pairs())
     assert opt.pairs(), 'bfloat16 weights should have masters'
+    apart = drift(work) # A recorded step must read the new weights
+    assert apart <= .5, f'after training, sampled log-probs are {apart:.3g} off'
     assert moved == 1 and rounded, f'{moved:.0%} of the masters moved; weights are their rounding: {rounded}'
     return f"loss {stats['loss']:.3g}, gradient norm {stats['grad_norm']:.3g}"
 

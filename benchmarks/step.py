@@ -24,7 +24,9 @@ def peak(a):
     if a.peak == 'trl': import trl, datasets # before the base line is drawn
     p = Peak(a.device)
     work = Work(a)
-    if a.peak == 'trl': trl_loop.run(work, a.trl, 2)
+    if a.peak == 'trl':
+        work.reference = None # TRL loads its own
+        trl_loop.run(work, a.trl, 2)
     else:
         loop = LOOPS[a.peak](work)
         for k in range(2): loop.step(k)

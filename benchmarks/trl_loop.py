@@ -6,10 +6,7 @@ from common import CLIP, LEARNING_RATE, Clock, graded, installed
 TRL = installed('trl')
 MISSING = 'TRL is not installed, so its row is left out (pip install trl).'
 
-# What --tune found. CPU, float32: between micro-batches of 4, 8 and 16 rows (tiny) or 8 and 16 (30M) there is no difference beyond
-# the noise of 5%, the small model may gain a little from 32; checkpointing costs an eighth, continuous batching makes the step six
-# times slower. CPU without bfloat16 instructions, bfloat16 (small): TRL's default, float32 weights under autocast, leads by a few
-# percent. GPU: not tuned, only where to start from.
+# Where --tune starts from, and the fastest that it has found on a CPU; the results' files hold what was tried and its times.
 BEST = {
     ('cpu', 'float32'): dict(micro=16, checkpointing=False, generate='hf', weights='float32', autocast=False),
     ('cpu', 'bfloat16'): dict(micro=16, checkpointing=False, generate='hf', weights='float32', autocast=True),
@@ -20,12 +17,12 @@ BEST = {
 def candidates(device, dtype, rows):
     "Settings worth trying; on a GPU the ways to generate come first, as they differ most there."
     best = BEST[device, dtype]
-    yield best
     ways = [best | dict(generate='paged')]
     if device == 'cuda':
         if installed('vllm'): ways.insert(0, best | dict(generate='vllm'))
         else: print('vLLM is not installed, so TRL is not tried with it.')
         yield from ways
+    yield best
     for micro in (4, 8, 16, 32, 64):
         if micro != best['micro'] and rows % micro == 0: yield best | dict(micro=micro)
     yield best | dict(checkpointing=True)

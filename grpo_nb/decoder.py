@@ -66,7 +66,7 @@ def hidden_states(
         x = checkpoint(run, x, use_reentrant=False, preserve_rng_state=False) if recompute else run(x)
     return rms_norm(x, decoder.norm)
 
-# %% ../nbs/04_decoder.ipynb #17-d06a0b2a
+# %% ../nbs/04_decoder.ipynb #17-9dc10647
 FAMILY = 'qwen2', 'qwen3', 'llama', 'mistral'
 
 def why_not(
@@ -76,5 +76,7 @@ def why_not(
     c = model.config
     if c.model_type not in FAMILY: return f'{c.model_type} is not one of {", ".join(FAMILY)}'
     if getattr(c, 'sliding_window', None) and getattr(c, 'use_sliding_window', True): return 'it has a sliding window'
-    if getattr(c, 'attention_dropout', 0): return 'it has dropout in its attention'
+    if getattr(c, 'attention_dropout', 0) or any(isinstance(m, torch.nn.Dropout) and m.p for m in model.modules()): return 'it has dropout'
+    kind = (getattr(c, 'rope_parameters', None) or {}).get('rope_type', 'default')
+    if kind in ('dynamic', 'longrope'): return f'its positions ({kind}) depend on the length of the text'
     return ''

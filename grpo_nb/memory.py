@@ -6,17 +6,17 @@
 __all__ = ['parameter_sizes', 'predict', 'tensor_bytes', 'saved_bytes', 'longest_prompts', 'worst_batch', 'measure', 'recommend',
            'MemoryConfig']
 
-# %% ../nbs/11_memory.ipynb #03-f5f8e667
+# %% ../nbs/11_memory.ipynb #03-923753a3
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Literal
 import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM
-from .decoder import why_not
+from .decoder import FAMILY
 from .draws import darts
-from .engine import ENGINES, choose_engine, sample
+from .engine import sample
+from .graph import ENGINES, choose_engine
 from .models import generate_mode, load_reference, offload, train_mode
 from .objective import loss_weights
 from .optimizer import make_optimizer
@@ -41,12 +41,12 @@ def _optimizer_bytes(sizes, kind, wide):
     if kind == 'adamw': return sum(2*wide*s + 4 for s in sizes)
     return sum(2*s + 8*-(-s//256) if s >= 4096 else 8*s for s in sizes) + 2048
 
-# %% ../nbs/11_memory.ipynb #14-6923f701
+# %% ../nbs/11_memory.ipynb #14-bead844c
 def _cache_bytes(c, cfg, prompt, device, wide, n):
     "Most bytes while sampling, and those that are left afterwards."
     D,T,B = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads,cfg.max_new_tokens,cfg.batch_size*cfg.grad_accum_steps
     token,R = 2*c.num_hidden_layers*c.num_key_value_heads*D*wide,B*cfg.num_generations
-    if why_not(SimpleNamespace(config=c)) or device == 'cpu' and wide == 2: return R*(prompt + T)*token,0
+    if c.model_type not in FAMILY or device == 'cpu' and wide == 2: return R*(prompt + T)*token,0
     if device == 'cpu':
         copied = n if c.tie_word_embeddings else n - c.vocab_size*c.hidden_size
         return (B*prompt*(c.num_attention_heads//c.num_key_value_heads) + R*T)*token + wide*copied,0

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['pack', 'packed_logps', 'score', 'activation_bytes', 'free_bytes', 'plan_rows']
 
-# %% ../nbs/05_packing.ipynb #03-57a3e47b
-import os
+# %% ../nbs/05_packing.ipynb #03-77b59952
+import re
+from pathlib import Path
 import torch
 from .attention import group_attention
 from .decoder import hidden_states, why_not
@@ -59,7 +60,7 @@ def score(
     group = prompt_ids,prompt_mask,completion_ids,mask,temperature,return_entropy
     return token_logps(model, *group) if why_not(model) else packed_logps(model, *group, recompute)
 
-# %% ../nbs/05_packing.ipynb #20-486cc946
+# %% ../nbs/05_packing.ipynb #20-b8c684d9
 def activation_bytes(
     config, # The model's configuration
     prompt:int, # Tokens of the prompt
@@ -68,11 +69,13 @@ def activation_bytes(
     size:int, # Bytes of a number: 4 for float32, 2 for bfloat16
     recompute:bool=False, # Gradient checkpointing
     padded:bool=False, # Attention in a rectangle, as on a GPU
+    repeated:bool=False, # The prompt read for each row, as by the plain pass
 )->int: # Bytes kept for the backward pass
     "Predicted activations of a micro-batch of one group."
-    c,tokens = config,prompt + rows*new
+    c,tokens = config.get_text_config(),(rows if repeated else 1)*prompt + rows*new
     D = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
-    layer = tokens*(4*c.hidden_size + 5*c.num_attention_heads*D + 4*c.intermediate_size)
+    inner = getattr(c, 'intermediate_size', None) or getattr(c, 'ffn_dim', None) or 4*c.hidden_size
+    layer = tokens*(4*c.hidden_size + 5*c.num_attention_heads*D + 4*inner)
     if padded: layer += 2*rows*(prompt + 2*new)*c.num_attention_heads*D
     layers = c.num_hidden_layers*tokens*c.hidden_size + layer if recompute else c.num_hidden_layers*layer
     return size*(layers + 2*rows*new*c.vocab_size)
@@ -82,20 +85,22 @@ def free_bytes(
 )->int: # Bytes that may still be taken
     "Free memory of a device, torch's own reserve included."
     if device.type == 'cuda': return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') and 'SC_AVPHYS_PAGES' in os.sysconf_names else 2**62
+    info = Path('/proc/meminfo')
+    return int(re.search(r'MemAvailable:\s+(\d+)', info.read_text())[1])*1024 if info.exists() else 2**62 # Not known outside Linux: no limit
 
-# %% ../nbs/05_packing.ipynb #22-618738a0
+# %% ../nbs/05_packing.ipynb #22-5fcdd7c6
 def plan_rows(
-    config, # The model's configuration
+    model, # Causal language model
     prompt:int, # Tokens of the longest prompt
     new:int, # Most tokens of a completion
-    rows:int, # Completions of a group
-    size:int, # Bytes of a number
+    rows:int, # Completions of a group, or as many as were asked for
     free:int, # Bytes that may be taken
+    asked:bool=False, # Were so many rows asked for?
     recompute:bool=None, # Gradient checkpointing; None: only where it is needed
-    padded:bool=False, # Attention in a rectangle, as on a GPU
 )->tuple: # Rows of a micro-batch, at least 1, and whether to recompute
     "The largest micro-batch that fits."
-    fits = lambda again: max((n for n in range(1, rows + 1) if activation_bytes(config, prompt, new, n, size, again, padded) <= .75*free), default=0)
-    again = fits(False) < max(1, rows/4) if recompute is None else recompute
+    w = model.get_input_embeddings().weight
+    need = lambda n,again: activation_bytes(model.config, prompt, new, n, w.element_size(), again, w.device.type != 'cpu', bool(why_not(model)))
+    fits = lambda again: max((n for n in range(1, rows + 1) if need(n, again) <= .75*free), default=0)
+    again = fits(False) < (rows if asked else max(1, rows/4)) if recompute is None else recompute
     return max(1, fits(again)),again

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Rollout', 'generate']
 
-# %% ../nbs/04_rollouts.ipynb #03-488bc07f
+# %% ../nbs/04_rollouts.ipynb #03-39b4a776
 from dataclasses import dataclass
 import numpy as np
 import torch
 from .draws import darts
-from .engine import ENGINES, choose_engine, sample
+from .engine import sample
+from .graph import ENGINES, choose_engine
 from .models import generate_mode
 
 # %% ../nbs/04_rollouts.ipynb #08-901c89de

@@ -127,7 +127,7 @@ def collect(
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
-# %% ../nbs/10_step.ipynb #29-2b8a2211
+# %% ../nbs/10_step.ipynb #29-674b5892
 def side_by_side(
     device:torch.device, # Where the policy is
 )->int: # Micro-batches worked on at once
@@ -141,13 +141,13 @@ def planned(
     model, # The policy
     ro:Rollout, # What is to be learned from
 )->GRPOConfig: # The same with `micro_batch_size` and `gradient_checkpointing` filled in
-    "Settle how many rows go through at a time, from the memory that is free now, less what the first step has yet to set aside."
-    G,w = cfg.num_generations,next(model.parameters())
-    size,n = w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
-    later = n*(size + (4 if size < 4 and cfg.master_weights else 0) + (2 if cfg.optimizer == 'adamw_8bit' else 8)) # Gradients, their sums, moments
-    free = (free_bytes(w.device) - later)/side_by_side(w.device)
-    rows,again = plan_rows(model.config, ro.prompt_ids.shape[1], ro.mask.shape[1], G, size, free, cfg.gradient_checkpointing, w.device.type != 'cpu')
-    return replace(cfg, micro_batch_size=min(G, cfg.micro_batch_size or rows), gradient_checkpointing=again)
+    "Settle how many rows go through at a time, from the memory that is free now, less what the gradients will take."
+    w,asked = next(model.parameters()),cfg.micro_batch_size
+    G,size,n = min(cfg.num_generations, asked or cfg.num_generations),w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
+    threads = min(side_by_side(w.device), len(ro)//cfg.num_generations)
+    gradients = n*size*(threads + 1 if threads > 1 else 1) + (4*n if size < 4 and cfg.master_weights else 0) # With their sums on the masters
+    rows,again = plan_rows(model, ro.prompt_ids.shape[1], ro.mask.shape[1], G, (free_bytes(w.device) - gradients)/threads, asked is not None, cfg.gradient_checkpointing)
+    return replace(cfg, micro_batch_size=asked and G or rows, gradient_checkpointing=again)
 
 def micro_batches(
     ro:Rollout, # A rollout
