@@ -50,14 +50,14 @@ def fit(columns, y, names):
     return dict(zip(names, c.tolist())) | dict(relative_error=float(np.abs(X @ c/y - 1).mean()), points=len(y))
 
 
-def laws(points):
-    "The laws of time and memory for each model, and one of time over all of them."
+def laws(points, group):
+    "The laws of time and memory for each model, and one of time over all of them. Only one group at a time has activations."
     out = {}
     for m in dict.fromkeys(p['model'] for p in points):
         ps = [p for p in points if p['model'] == m]
         one, fed, wide = [1]*len(ps), [p['fed'] for p in ps], [p['fed']*p['context'] for p in ps]
         out[m] = dict(seconds=fit([one, fed, wide], [p['s'] for p in ps], ('constant', 'per_token', 'per_token_and_context')))
-        if all(p['peak_mb'] for p in ps): out[m]['mb'] = fit([one, fed], [p['peak_mb'] for p in ps], ('constant', 'per_token'))
+        if all(p['peak_mb'] for p in ps): out[m]['mb'] = fit([one, fed, [p['fed']*group/p['completions'] for p in ps]], [p['peak_mb'] for p in ps], ('constant', 'per_token', 'per_token_of_a_group'))
     work = [p['macs'] for p in points]
     out['all'] = dict(seconds=fit([[1]*len(work), work], [p['s'] for p in points], ('constant', 'per_mac')))
     return out
@@ -94,7 +94,7 @@ def main(argv=None):
         print(f"{m}, {rows} completions of up to {new}: {o['s']:.3g} s, {o['fed']:,.0f} tokens, " + (f"{o['peak_mb']:,.0f} MB" if o['peak_mb'] else 'memory unknown'), flush=True)
         write()
     if not points: sys.exit('no point could be measured')
-    law = laws(points)
+    law = laws(points, a.group)
     print()
     table(['', 'completions', 'new', 'seconds', 'rollout', 'update', 'tokens', 'context', 'MB', 'floor'],
           [[o['model'], str(o['completions']), str(o['new']), o['s'], o['rollout_s'], o['update_s'], o['fed'], o['context'], o['peak_mb'], o['macs']/o['macs_per_s']] for o in points])
