@@ -1,7 +1,7 @@
 """One GRPO step, sampled, graded, scored by policy and reference, and taken: ours, TRL's GRPOTrainer and a plain loop, in turn."""
 import json, subprocess, sys
 from statistics import median
-from common import Clock, Peak, Work, copy_rate, floor, matmul_rate, ours, parse, parser, plain, save, show, torch
+from common import Peak, Work, copy_rate, floor, matmul_rate, ours, parse, parser, plain, save, show, torch
 import trl_loop
 
 LOOPS = dict(ours=ours, plain=plain)

@@ -92,7 +92,7 @@ class GroupAttention(torch.autograd.Function):
         gq,gk,gv = (t[0].transpose(0, 1) for t in (gq, gk, gv))
         return gq,*(t.unflatten(1, (ctx.kv_heads, -1)).sum(2) for t in (gk, gv)),None
 
-# %% ../nbs/04_attention.ipynb #29-7f9a96ff
+# %% ../nbs/04_attention.ipynb #29-32f33f38
 @lru_cache(maxsize=64)
 def rectangle(
     lens:tuple, # As for `plain_group_attention`, with at least one completion that is not empty
@@ -106,13 +106,8 @@ def rectangle(
     sees = torch.cat([torch.ones(L, P, dtype=torch.bool), at[:,None] >= at], 1)
     return tuple(t.to(device) for t in ((start[:,None] + at).clamp_max(sum(lens) - 1), real, sees))
 
-def padded_group_attention(
-    q:torch.Tensor, # Queries of a packed group, (N, H, D)
-    k:torch.Tensor, # Keys, (N, H_k, D)
-    v:torch.Tensor, # Values, (N, H_k, D)
-    lens:list,      # Tokens of the prompt and of each completion; their sum is N
-)->torch.Tensor: # (N, H, D)
-    "Attention in a packed group, all completions at once."
+def padded_group_attention(q, k, v, lens)->torch.Tensor: # (N, H, D)
+    "Attention in a packed group, all completions at once; arguments as for `plain_group_attention`."
     P,look = lens[0],lambda q,k,v,**kw: F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), **kw).transpose(1, 2)
     q,k,v = (repeat_heads(t, q.shape[1]) for t in (q, k, v))
     out = look(q[None,:P], k[None,:P], v[None,:P], is_causal=True)[0]
@@ -122,12 +117,7 @@ def padded_group_attention(
     whole = lambda t: torch.cat([t[None,:P].expand(len(cells), -1, -1, -1), rows(t)], 1)
     return torch.cat([out, look(rows(q), whole(k), whole(v), attn_mask=sees).flatten(0, 1).index_select(0, real)])
 
-# %% ../nbs/04_attention.ipynb #32-79477b34
-def group_attention(
-    q:torch.Tensor, # Queries of a packed group, (N, H, D)
-    k:torch.Tensor, # Keys, (N, H_k, D)
-    v:torch.Tensor, # Values, (N, H_k, D)
-    lens:list,      # Tokens of the prompt and of each completion; their sum is N
-)->torch.Tensor: # (N, H, D)
-    "Attention in a packed group, on any device."
+# %% ../nbs/04_attention.ipynb #33-00529ef3
+def group_attention(q, k, v, lens)->torch.Tensor: # (N, H, D)
+    "Attention in a packed group, in the way that suits the device; arguments as for `plain_group_attention`."
     return (GroupAttention.apply if q.device.type == 'cpu' else padded_group_attention)(q, k, v, lens)

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['ENGINES', 'Slots', 'slots_for', 'GraphEngine', 'choose_engine']
 
-# %% ../nbs/04_graph.ipynb #03-7818e344
+# %% ../nbs/04_graph.ipynb #03-0efa2ddf
 import weakref
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 from .decoder import hidden_states, why_not
-from .engine import PackedEngine, PlainEngine, sample
+from .engine import PackedEngine, PlainEngine
 
 # %% ../nbs/04_graph.ipynb #07-921fc423
 class Slots:

@@ -6,7 +6,7 @@
 __all__ = ['parameter_sizes', 'predict', 'tensor_bytes', 'saved_bytes', 'longest_prompts', 'worst_batch', 'measure', 'recommend',
            'MemoryConfig']
 
-# %% ../nbs/11_memory.ipynb #03-923753a3
+# %% ../nbs/11_memory.ipynb #03-4f26696e
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,7 +24,7 @@ from .packing import activation_bytes
 from .problems import generate_problems
 from .prompts import make_prompt
 from .rollouts import Rollout
-from .settings import GRPOConfig, Settings, given
+from .settings import GRPOConfig, Settings
 from .step import Batch, loss_of, micro_batches, planned, update
 
 # %% ../nbs/11_memory.ipynb #07-fe02b522

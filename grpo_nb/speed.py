@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['ORDER', 'load_results', 'step_table', 'plot_steps', 'against_targets', 'laws_table', 'plot_growth']
 
-# %% ../nbs/13_speed.ipynb #03-5274cf3e
+# %% ../nbs/13_speed.ipynb #03-072ae013
 import json
 from pathlib import Path
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from .lookup import repo_root
 

@@ -127,7 +127,7 @@ def collect(
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
-# %% ../nbs/10_step.ipynb #29-674b5892
+# %% ../nbs/10_step.ipynb #29-efb3b253
 def side_by_side(
     device:torch.device, # Where the policy is
 )->int: # Micro-batches worked on at once
@@ -145,9 +145,9 @@ def planned(
     w,asked = next(model.parameters()),cfg.micro_batch_size
     G,size,n = min(cfg.num_generations, asked or cfg.num_generations),w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
     threads = min(side_by_side(w.device), len(ro)//cfg.num_generations)
-    gradients = n*size*(threads + 1 if threads > 1 else 1) + (4*n if size < 4 and cfg.master_weights else 0) # With their sums on the masters
-    rows,again = plan_rows(model, ro.prompt_ids.shape[1], ro.mask.shape[1], G, (free_bytes(w.device) - gradients)/threads, asked is not None, cfg.gradient_checkpointing)
-    return replace(cfg, micro_batch_size=asked and G or rows, gradient_checkpointing=again)
+    taken = n*size*(threads + 1 if threads > 1 else 1) + (4*n if size < 4 and cfg.master_weights else 0) # By gradients and their sums on the masters
+    rows,again = plan_rows(model, ro.prompt_ids.shape[1], ro.mask.shape[1], G, (free_bytes(w.device) - taken)/threads, asked is not None, cfg.gradient_checkpointing)
+    return replace(cfg, micro_batch_size=G if asked else rows, gradient_checkpointing=again)
 
 def micro_batches(
     ro:Rollout, # A rollout
