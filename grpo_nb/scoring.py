@@ -35,7 +35,7 @@ def _check(problems, n, temperature): # As in `evaluate`
     if n < 1: raise ValueError(f'n should be at least 1 completion per problem, got {n!r}')
     if n > 1 and not temperature: raise ValueError(f'n should be 1 at temperature 0, where all completions are the same, got {n!r}')
 
-# %% ../nbs/08_scoring.ipynb #16-023627a0
+# %% ../nbs/08_scoring.ipynb #16-de72bf80
 def evaluate(
     model, # A causal language model
     tokenizer, # Its tokenizer
@@ -48,11 +48,12 @@ def evaluate(
     seed:int=0, # Of the sampling
     batch_size:int=64, # Completions in memory together
     ops:str='+-*', # Operators that an answer may use
+    ids:list=None, # The problems' numbers in their set; None: 0, 1, 2, ...
     **labels, # Columns for every row, for example `model='small', step=100`
 )->pd.DataFrame: # One row per completion
     "Let a model answer problems, and grade every answer."
     _check(problems, n, temperature)
-    rows,size = [],max(1, batch_size//n)
+    rows,size,ids = [],max(1, batch_size//n),range(len(problems)) if ids is None else ids
     for first in range(0, len(problems), size):
         batch = problems[first:first+size]
         prompts = [make_prompt(p, tokenizer, fmt, ops) for p in batch]
@@ -60,8 +61,8 @@ def evaluate(
         for i,(text,length,cut) in enumerate(zip(out.texts, out.lengths.tolist(), out.truncated.tolist())):
             p = batch[i//n]
             g = grade(text, p, fmt, ops=ops, truncated=cut)
-            rows.append(dict(labels, problem=first + i//n, nums=list(p.nums), target=p.target, format=fmt,
-                sample=i%n, temperature=temperature, completion=text, **vars(g), length=length, truncated=cut))
+            rows.append(dict(labels, problem=ids[first + i//n], num_count=len(p.nums), nums=list(p.nums), target=p.target,
+                format=fmt, sample=i%n, temperature=temperature, completion=text, **vars(g), length=length, truncated=cut))
     return pd.DataFrame(rows).assign(value=pd.Series([r['value'] for r in rows], dtype=object)) # Whole numbers stay whole
 
 # %% ../nbs/08_scoring.ipynb #27-2fc14318
@@ -113,24 +114,25 @@ def failure_table(
     shares = rows.groupby(list(by), sort=False).failure.value_counts(normalize=True).unstack(fill_value=0.)
     return shares[sorted(shares)].rename(columns=FAILURES)
 
-# %% ../nbs/08_scoring.ipynb #55-59a09ac4
+# %% ../nbs/08_scoring.ipynb #55-038c79e7
 def _coloured(text): # A completion as HTML
     text = html.escape(text)
     for tag,style in (('think', 'color:#888'), ('answer', 'font-weight:bold;border-bottom:2px solid #56B4E9')):
         text = re.sub(f'(&lt;{tag}&gt;)(.*?)(&lt;/{tag}&gt;)', rf'\1<span style="{style}">\2</span>\3', text, flags=re.S)
     return re.sub('(&lt;/?(?:think|answer)&gt;)', r'<small style="color:#CC79A7">\1</small>', text)
 
-def _verdict(r): # A row, as HTML
-    color,word = ('#009E73', '✓ right') if r.correct else ('#D55E00', f'✗ {FAILURES[r.failure]}')
+def _verdict(r, word): # A row and how it ended, as HTML
+    color,word = ('#009E73', '✓ right') if r.correct else ('#D55E00', f'✗ {word or FAILURES[r.failure]}')
     return f'<span style="color:{color};white-space:nowrap">{word}</span><br><small>reward {r.reward:g}</small>'
 
 def completions_table(
     rows:pd.DataFrame, # From `evaluate`, or a run's `completions()`
     n:int=8, # Rows to show, from the first
+    verdict:list=None, # Words for each wrong row; None: the names of the failures
 )->HTML: # A table for a notebook
     "What was asked, what was written, and the verdict."
     cell = '<td style="text-align:left;vertical-align:top;{}">{}</td>'.format
     puzzle = lambda r: f"{', '.join(map(str, r.nums))} → <b>{r.target}</b>"
-    lines = [cell('white-space:nowrap', puzzle(r)) + cell('white-space:pre-wrap', _coloured(r.completion)) + cell('', _verdict(r))
-             for r in rows.head(n).itertuples()]
+    lines = [cell('white-space:nowrap', puzzle(r)) + cell('white-space:pre-wrap', _coloured(r.completion)) + cell('', _verdict(r, word))
+             for r,word in zip(rows.head(n).itertuples(), verdict or [None]*n)]
     return HTML(f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")

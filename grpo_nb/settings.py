@@ -139,7 +139,7 @@ class UpdateSettings(Settings):
     master_weights: bool = True     # Keep fp32 weights behind bf16 ones
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0')
 
-# %% ../nbs/09_settings.ipynb #50-0fdfe89a
+# %% ../nbs/09_settings.ipynb #50-e94a0789
 @dataclass(frozen=True)
 class RecordSettings(Settings):
     "Where it runs and what it writes."
@@ -152,6 +152,7 @@ class RecordSettings(Settings):
     val_batch_size: int = 64        # Held-out problems in each periodic evaluation
     eval_every: int = 0             # Steps between evaluations in all three formats; 0: the trained format at log steps
     report_problems: int|None = None # Held-out problems of the before and after table; None: all, at most 1000; 0: no table
+    stop_when: Literal['never','decline','guard','either'] = 'never' # End early: the trained format's held-out accuracy has declined, or a guard trips
     log_every: int = 10             # Steps between log lines, figures and sample completions
     save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
     limits = dict(num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
