@@ -6,17 +6,18 @@
 __all__ = ['PROBE', 'load_tokenizer', 'check_device', 'load_model', 'check_model', 'load_reference', 'offload', 'train_mode',
            'generate_mode', 'tiny_model']
 
-# %% ../nbs/03_models.ipynb #03-2fc01f39
-import copy
+# %% ../nbs/03_models.ipynb #03-10384e21
+import copy, hashlib, json
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
+from safetensors.torch import load as load_tensors
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging
-from .lookup import ALLOWED, PRESETS, SMALL, preset_for, resolve_model_name
+from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_name
 
 # %% ../nbs/03_models.ipynb #08-06886eac
 def _open(cls, path, kind, needs=None, **kwargs):
@@ -36,7 +37,7 @@ def _open(cls, path, kind, needs=None, **kwargs):
         why = str(e).strip().split('\n')[0].rstrip('.')
         raise OSError(f'model_name={path!r} could not be opened ({type(e).__name__}: {why}); allowed: {ALLOWED}') from None
 
-# %% ../nbs/03_models.ipynb #17-28fb3378
+# %% ../nbs/03_models.ipynb #17-7dbda6d0
 PROBE = 'Using the numbers [10, 7, 3]: <think> 10 * 7 - 3 = 67 </think>'
 
 def load_tokenizer(
@@ -46,6 +47,7 @@ def load_tokenizer(
 )->PreTrainedTokenizerFast: # Pads on the left; has a chat template and a padding token
     "Load a tokenizer that provably returns our text."
     kind, path, _ = resolve_model_name(name, outputs, device)
+    path = _home(kind, path)
     exact = kind!='hub' and (Path(path)/'tokenizer.json').exists()
     tok = _open(PreTrainedTokenizerFast if exact else AutoTokenizer, path, kind, needs='tokenizer.json')
     back = tok.decode(tok.encode(PROBE, add_special_tokens=False))
@@ -64,7 +66,7 @@ def check_device(
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
     raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
 
-# %% ../nbs/03_models.ipynb #28-da566ad1
+# %% ../nbs/03_models.ipynb #28-ac4a64f7
 def load_model(
     name:str='auto', # Any model name
     dtype:str='auto', # 'float32', 'bfloat16', or 'auto': bfloat16 on a GPU, float32 without
@@ -77,9 +79,10 @@ def load_model(
     if device=='auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype=='auto': dtype = 'float32' if device=='cpu' else 'bfloat16'
     if dtype not in ('float32', 'bfloat16'): raise ValueError(f"dtype={dtype!r}; allowed: 'auto', 'float32', 'bfloat16'")
-    return _open(AutoModelForCausalLM, path, kind, dtype=getattr(torch, dtype), use_safetensors=True).to(device).eval()
+    model = _open(AutoModelForCausalLM, _home(kind, path), kind, dtype=getattr(torch, dtype), use_safetensors=True)
+    return (_put(model, path) if kind=='step' else model).to(device).eval()
 
-# %% ../nbs/03_models.ipynb #38-e904dccc
+# %% ../nbs/03_models.ipynb #38-489d7090
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it
@@ -88,12 +91,26 @@ def check_model(
     "Make sure that a model can be opened, without reading its weights."
     kind, path, sentence = resolve_model_name(name, outputs, device)
     load_tokenizer(name, outputs, device)
-    _open(AutoConfig, path, kind)
+    _open(AutoConfig, _home(kind, path), kind)
     if kind!='hub' and not any(Path(path).glob('*.safetensors')):
         raise FileNotFoundError(f'model_name={name!r} has no *.safetensors in {path}; allowed: {ALLOWED}')
     return sentence
 
-# %% ../nbs/03_models.ipynb #44-8301bc28
+# %% ../nbs/03_models.ipynb #44-e951570e
+def _put(model, step):
+    "Replace a policy's weights by those of a checkpoint of the same run."
+    try:
+        data = (Path(step)/'weights.safetensors').read_bytes()
+        noted = json.loads((Path(step)/'manifest.json').read_text()).get('weights.safetensors', {}).get('sha256')
+        if noted not in (None, hashlib.sha256(data).hexdigest()): raise ValueError('other bytes than were written')
+        lost, extra = model.load_state_dict(load_tensors(data), strict=False)
+        if wrong := extra + [n for n, _ in model.named_parameters() if n in lost]: raise ValueError(f'{len(wrong)} tensors do not match, first {wrong[0]}')
+    except Exception as e:
+        why = str(e).strip().split('\n')[0].rstrip('.:')
+        raise OSError(f"{Path(step)/'weights.safetensors'} could not be opened ({type(e).__name__}: {why}); allowed: a complete checkpoint") from None
+    return model
+
+# %% ../nbs/03_models.ipynb #52-8301bc28
 def load_reference(
     model:str|torch.nn.Module, # The policy to copy, or any model name
     **kwargs # For `load_model`, where a name was given
@@ -102,7 +119,7 @@ def load_reference(
     ref = load_model(model, **kwargs) if isinstance(model, str) else copy.deepcopy(model)
     return ref.requires_grad_(False).eval()
 
-# %% ../nbs/03_models.ipynb #48-0efa1785
+# %% ../nbs/03_models.ipynb #56-0efa1785
 @contextmanager
 def offload(
     model:torch.nn.Module|None, # A frozen model; may be None where not enabled
@@ -117,12 +134,12 @@ def offload(
     finally:
         for t, h in zip(tensors, home): t.data = h
 
-# %% ../nbs/03_models.ipynb #53-13516f58
+# %% ../nbs/03_models.ipynb #61-13516f58
 def _checkpointing(model): return any(getattr(m, 'gradient_checkpointing', False) for m in model.modules())
 
 def _set_checkpointing(model, on): model._set_gradient_checkpointing(on, partial(checkpoint, use_reentrant=False))
 
-# %% ../nbs/03_models.ipynb #59-274a9efe
+# %% ../nbs/03_models.ipynb #67-274a9efe
 def _switch(model, training, checkpointing, use_cache):
     model.train(training)
     if checkpointing!=_checkpointing(model): _set_checkpointing(model, checkpointing)
@@ -135,7 +152,7 @@ def _mode(model, *mode):
     try: yield model
     finally: _switch(model, *was)
 
-# %% ../nbs/03_models.ipynb #60-c08ffb9a
+# %% ../nbs/03_models.ipynb #68-c08ffb9a
 def train_mode(
     model:torch.nn.Module, # The policy
     gradient_checkpointing:bool=True, # Compute activations twice instead of keeping them
@@ -149,7 +166,7 @@ def generate_mode(
     "A block for sampling: KV cache, no checkpointing."
     return _mode(model, False, False, True)
 
-# %% ../nbs/03_models.ipynb #69-b4d04aa2
+# %% ../nbs/03_models.ipynb #77-b4d04aa2
 def tiny_model(
     vocab_size:int=64, # Number of tokens
     seed:int=0, # Of the weights

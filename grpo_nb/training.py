@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['HELD_OUT', 'MAY_CHANGE', 'evaluation_problems', 'begin', 'save', 'restore', 'ask', 'report', 'watched', 'log_line',
-           'LiveFigure', 'train', 'loop', 'GRPOConfig']
+           'LiveFigure', 'time_to_stop', 'train', 'loop', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-126863f5
+# %% ../nbs/10_training.ipynb #03-61cb4c89
 import os, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,12 +19,13 @@ from .lookup import preset_for
 from .models import check_device, check_model, load_model, load_reference, load_tokenizer
 from .optimizer import make_optimizer
 from .plotting import save_figures
-from .problems import in_split, problem_fingerprint
+from .problems import overlap, problem_fingerprint
 from .prompts import PROMPT_FORMATS
 from .runs import Run
 from .scoring import accuracy_table, evaluate, problem_set
 from .settings import GRPOConfig, given
-from .step import collect, completion_rows, metrics_row, update
+from .step import collect, completion_rows, metrics_row, problem_stream, update
+from .stopping import should_stop
 
 # %% ../nbs/10_training.ipynb #04-d329888b
 _all_ = ['GRPOConfig']
@@ -40,8 +41,8 @@ def evaluation_problems(
     n = cfg.report_problems if kind == 'report' else cfg.val_batch_size
     return [] if n == 0 else problem_set(HELD_OUT[cfg.split], cfg.num_count, n)
 
-# %% ../nbs/10_training.ipynb #10-68f55580
-MAY_CHANGE = ('iterations', 'log_every', 'eval_every', 'save_every')
+# %% ../nbs/10_training.ipynb #10-f1540ea9
+MAY_CHANGE = ('iterations', 'stop_when', 'log_every', 'eval_every', 'save_every')
 
 def begin(
     cfg:GRPOConfig, # Settings
@@ -51,7 +52,8 @@ def begin(
     check_device(cfg.device)
     said = [check_model(n, outputs, cfg.device) for n in (cfg.model_name, cfg.ref_model if cfg.beta else None) if n]
     sets = {k:evaluation_problems(cfg, k) for k in ('periodic','report')}
-    facts = {k:dict(problems=len(ps), also_in_training_split=sum(in_split(p.nums, cfg.split) for p in ps), fingerprint=problem_fingerprint(ps)) for k,ps in sets.items()}
+    drawn = problem_stream(cfg)
+    facts = {k:dict(problems=len(ps), **overlap(ps, drawn), fingerprint=problem_fingerprint(ps)) for k,ps in sets.items()}
     preset = {k:v for k,v in preset_for(cfg.model_name, outputs, cfg.device).items() if getattr(cfg, k) == v}
     may = [k for k in MAY_CHANGE if not (k == 'iterations' and cfg.mix_oneshot)]
     run = Run.start(cfg.run_name, asdict(cfg), cfg.resume, tuple(may), outputs, model=' '.join(said), preset=preset, evaluation=facts)
@@ -143,7 +145,18 @@ class LiveFigure:
         if self.handle: self.handle.update(Image(curve.read_bytes()))
         self.last = time.monotonic()
 
-# %% ../nbs/10_training.ipynb #29-f3dc617c
+# %% ../nbs/10_training.ipynb #28-fe96f6dd
+def time_to_stop(
+    cfg:GRPOConfig, # Settings
+    run:Run, # The run, with the rows of its latest evaluation
+)->str: # Why, or nothing
+    "Whether `stop_when` asks to end the run now."
+    if cfg.stop_when == 'never': return ''
+    rows = run.eval_rows
+    return should_stop(rows[rows.kind == 'periodic'], run.metrics, cfg.stop_when, cfg.prompt_format,
+                       looks=-(-cfg.iterations//(cfg.eval_every or cfg.log_every)), max_new_tokens=cfg.max_new_tokens)
+
+# %% ../nbs/10_training.ipynb #31-bdadee5e
 def train(
     cfg:GRPOConfig, # Settings
     run:Run=None, # What `begin` returned; None: begin now
@@ -155,34 +168,43 @@ def train(
     torch.set_num_threads(cfg.num_threads or threads)
     run = run or begin(cfg, outputs)
     run.heartbeat(0, threads=torch.get_num_threads())
-    try: loop(cfg, run, LiveFigure(run, show))
+    try: step,why = loop(cfg, run, LiveFigure(run, show))
     except BaseException as e:
         run.finish('failed', error=f'{type(e).__name__}: {e}')
         raise
     finally: torch.set_num_threads(threads)
-    return run.finish('done', step=cfg.iterations)
+    return run.finish('done', step=step, stopped=why or None)
 
-# %% ../nbs/10_training.ipynb #30-85eab07a
-def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure):
+# %% ../nbs/10_training.ipynb #32-ac525e60
+def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure)->tuple: # Steps done, and why it stopped early or ''
     "The steps of a run that has begun."
     tok,model = load_tokenizer(cfg.model_name, run.outputs, cfg.device),load_model(cfg.model_name, cfg.dtype, cfg.device, run.outputs)
     ref = None if not cfg.beta else load_reference(load_model(cfg.ref_model, cfg.dtype, cfg.device, run.outputs) if cfg.ref_model else model)
     if ref is not None and cfg.offload_reference: ref.to('cpu')
     opt = make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
-    done = restore(run, model, opt) if cfg.resume else 0
-    if not done: report(cfg, run, model, tok, 0)
+    done,why = restore(run, model, opt) if cfg.resume else 0,''
+    step = done
+    if not done:
+        report(cfg, run, model, tok, 0)
+        if cfg.eval_every: ask(cfg, run, model, tok, 0, 'periodic')
     for step in tqdm(range(done + 1, cfg.iterations + 1), desc=run.run_name, disable=not watched()):
         batch = collect(cfg, model, tok, step)
         row = metrics_row(cfg, batch, update(cfg, model, ref, opt, batch, step), step)
-        last,log = step == cfg.iterations,step % cfg.log_every == 0
+        log,due = step % cfg.log_every == 0,step % (cfg.eval_every or cfg.log_every) == 0
         completions = completion_rows(batch, step)
         run.log_completions(completions)
         run.log_metrics(row)
         run.heartbeat(step=step)
-        if cfg.eval_every and (step % cfg.eval_every == 0 or last): ask(cfg, run, model, tok, step, 'periodic')
-        elif not cfg.eval_every and (log or last): ask(cfg, run, model, tok, step, 'periodic', [cfg.prompt_format])
+        if due or step == cfg.iterations:
+            ask(cfg, run, model, tok, step, 'periodic', PROMPT_FORMATS if cfg.eval_every else [cfg.prompt_format])
+            why = time_to_stop(cfg, run)
+        last = bool(why) or step == cfg.iterations
         if log or last:
             tqdm.write(log_line(row, cfg.iterations, completions[0]))
             figure(force=last)
         if last or cfg.save_every and step % cfg.save_every == 0: save(run, model, tok, opt, step)
-    report(cfg, run, model, tok, cfg.iterations)
+        if why:
+            tqdm.write(f'stopped after step {step}: {why}')
+            break
+    report(cfg, run, model, tok, step)
+    return step,why
