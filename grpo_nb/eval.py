@@ -42,7 +42,7 @@ def parse_models(
         raise ValueError(f"models should be 'label:name' pairs with different labels, got {models!r}")
     return dict(pairs)
 
-# %% ../nbs/20_eval.ipynb #14-dc2f14cf
+# %% ../nbs/20_eval.ipynb #14-5bb476f6
 @dataclass(frozen=True)
 class EvalConfig(Settings):
     "All settings of an evaluation. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -59,7 +59,7 @@ class EvalConfig(Settings):
     temperature: float = 1.0        # Of these samples
     max_new_tokens: int|None = None # Longest completion in tokens; None: the model's preset, else 160
     ops: str = '+-*'                # Operators that an answer may use
-    batch_size: int = 128           # Completions sampled together
+    batch_size: int = 256           # Completions sampled together
     device: str = 'auto'            # 'auto', 'cpu', 'cuda', 'cuda:1'
     dtype: Literal['auto','float32','bfloat16'] = 'auto' # Weights; auto: bfloat16 on a GPU, float32 without
     verbose: bool = False           # Also show completions with their verdicts

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SHOWN', 'OUTCOMES', 'STRATA', 'readings', 'decomposition', 'taxonomy', 'plot_taxonomy', 'examples', 'with_strata',
-           'ceiling', 'plot_strata']
+           'plot_strata']
 
-# %% ../nbs/15_outcomes.ipynb #03-92d6b95a
+# %% ../nbs/15_outcomes.ipynb #03-de95e4bf
 import pandas as pd
 from IPython.display import HTML
 from matplotlib import rc_context
@@ -15,7 +15,7 @@ from .plotting import STYLE
 from .problems import strata
 from .prompts import Problem
 from .rewards import FAILURES, format_ok, grade
-from .scoring import accuracy_table, completions_table, evaluate, problem_set
+from .scoring import accuracy_table, completions_table
 
 # %% ../nbs/15_outcomes.ipynb #12-7b04fd3d
 SHOWN = 'right expression shown, not answered'
@@ -78,7 +78,7 @@ def examples(
     some = rows.sort_values('outcome', kind='stable').groupby('outcome', observed=True, sort=True).head(each)
     return completions_table(some, len(some), verdict=list(some.outcome))
 
-# %% ../nbs/15_outcomes.ipynb #32-c4250b9d
+# %% ../nbs/15_outcomes.ipynb #32-afd0e5e2
 STRATA = dict(ops_needed=('add/subtract only suffices', 'multiplication needed', 'division needed', 'unsolvable'),
               tree_shape=('flat', 'sum of products', 'parentheses', 'unsolvable'),
               solutions=('0', '1', '2 or 3', '4 or more')) # Ways to divide puzzles, easiest first but for the last
@@ -91,12 +91,6 @@ def with_strata(
     s = pd.DataFrame([strata(Problem(n, t)) for n,t in zip(once.nums, once.target)], index=once.problem.to_numpy())
     s['solutions'] = pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str)
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
-
-def ceiling(
-    rows:pd.DataFrame, # From `evaluate`
-)->float: # Share of the puzzles
-    "What adding and subtracting alone could reach."
-    return float((with_strata(rows.drop_duplicates('problem')).ops_needed == 'add/subtract only suffices').mean())
 
 # %% ../nbs/15_outcomes.ipynb #37-f493ff5c
 _SHORT = {'add/subtract only suffices':'+ and - only', 'multiplication needed':'multiplication', 'division needed':'division', 'sum of products':'products'}

@@ -64,12 +64,13 @@ def _curves(ax, df, columns, smooth): # One panel of raw values and moving avera
         mark = '.' if len(df) < 5 else '' # One or two points make no visible line
         ax.plot(df.step, moving_average(df[column], smooth), color=color, lw=1.8, marker=mark, label=name)
 
-# %% ../nbs/07_plotting.ipynb #31-6a41bbca
-def _evaluations(ax, evals): # Rows with step, format, accuracy, low, high
+# %% ../nbs/07_plotting.ipynb #31-b1269920
+def _evaluations(ax, evals): # Rows with step, format, accuracy, low, high, and `ceiling` if it is to be drawn
     for i,(fmt,color) in enumerate(zip(PROMPT_FORMATS, COLORS)):
         e = evals[evals.format==fmt]
         bars,apart = [e.accuracy - e.low, e.high - e.accuracy],.008*(i - 1)*evals.step.max()
         if len(e): ax.errorbar(e.step + apart, e.accuracy, bars, color=color, lw=1.4, elinewidth=.9, marker='o', ms=3, label=fmt)
+    if 'ceiling' in evals: ax.axhline(evals.ceiling.iloc[0], color='.4', ls='--', lw=1, label='+ and - alone')
 
 # %% ../nbs/07_plotting.ipynb #32-02b0171e
 def plot_metrics(

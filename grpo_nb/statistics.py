@@ -16,7 +16,7 @@ from scipy.stats import binom,binomtest,bootstrap,hypergeom,permutation_test
 from statsmodels.stats.multitest import multipletests
 from .plotting import STYLE
 
-# %% ../nbs/08_statistics.ipynb #14-5110de83
+# %% ../nbs/08_statistics.ipynb #15-5110de83
 def mcnemar(
     gained:int, # Problems that only b solved
     lost:int, # Problems that only a solved
@@ -25,14 +25,14 @@ def mcnemar(
     "McNemar's exact test of two models on the same problems."
     return float(binomtest(int(gained), int(gained + lost), .5, alternative).pvalue) if gained + lost else 1.
 
-# %% ../nbs/08_statistics.ipynb #21-b1aa7b55
+# %% ../nbs/08_statistics.ipynb #22-b1aa7b55
 def _bootstrap(x, low, high, level, seed): # Interval of the mean of each row, where two invented problems had `low` and `high`
     x = np.pad(np.atleast_2d(x).astype(float), ((0, 0), (1, 1)), constant_values=((0, 0), (low, high)))
     ci = bootstrap((x,), np.mean, axis=-1, n_resamples=2000, batch=200, confidence_level=level, method='percentile',
                    rng=np.random.default_rng(seed)).confidence_interval
     return ci.low,ci.high
 
-# %% ../nbs/08_statistics.ipynb #22-9dc940cb
+# %% ../nbs/08_statistics.ipynb #23-9dc940cb
 def paired_difference(
     a, # Share of right answers of model a, one value a problem
     b, # The same for model b, on the same problems
@@ -46,14 +46,14 @@ def paired_difference(
     low,high = _bootstrap(d, -size, size, level, seed)
     return float(d.mean()),float(low[0]),float(high[0])
 
-# %% ../nbs/08_statistics.ipynb #29-a36db064
+# %% ../nbs/08_statistics.ipynb #30-a36db064
 def _flip_test(d, seed): # p-value of paired differences whose signs might as well be others
     d = d[d != 0]
     if len(np.unique(abs(d).round(9))) < 2: return mcnemar((d > 0).sum(), (d < 0).sum())
     return float(permutation_test((d,), np.mean, permutation_type='samples', vectorized=True, n_resamples=9999, batch=500,
                                   rng=np.random.default_rng(seed)).pvalue)
 
-# %% ../nbs/08_statistics.ipynb #35-695d76f7
+# %% ../nbs/08_statistics.ipynb #36-695d76f7
 def _groups(rows, by): # The columns that make groups, and rows whose `problem` is the puzzle itself where they carry it
     keys = [*by, *(c for c in ('num_count', 'temperature') if c in rows and c not in by and (c=='num_count' or rows[c].nunique() > 1))]
     if 'nums' not in rows: return keys,rows
@@ -68,7 +68,7 @@ def _shares(group, a, b): # Share of right answers of two models, problem by pro
     shares = t.mean().unstack()
     return shares[a].to_numpy(float),shares[b].to_numpy(float)
 
-# %% ../nbs/08_statistics.ipynb #37-19becc92
+# %% ../nbs/08_statistics.ipynb #38-2673a9cf
 def compare_models(
     rows:pd.DataFrame, # From `evaluate`, with a column `model`
     baseline:str|None=None, # Compare every model with this one; None: all pairs
@@ -90,10 +90,9 @@ def compare_models(
     if not out: raise ValueError(f"rows should hold two models with the same {', '.join(keys)}, got {', '.join(map(str, names))}")
     t = pd.DataFrame(out)
     t['p_holm'] = multipletests(t.p, alpha, 'holm')[1]
-    words = np.where(t.difference > 0, ' is better', ' is worse')
-    return t.assign(verdict=[b + w if p <= alpha else 'no difference shown' for b,w,p in zip(t.b, words, t.p_holm)])
+    return t.assign(verdict=['no difference shown' if p > alpha else f"{b} is {'better' if d > 0 else 'worse'}" for b,d,p in zip(t.b, t.difference, t.p_holm)])
 
-# %% ../nbs/08_statistics.ipynb #47-0afc79a0
+# %% ../nbs/08_statistics.ipynb #48-0afc79a0
 def pass_at_k(
     n, # Answers to a problem; a number or an array
     c, # How many of them are right
@@ -123,7 +122,7 @@ def pass_curve(
         out.append(pd.DataFrame(dict(zip(keys, key), k=k, pass_at_k=each.mean(1), low=low, high=high)))
     return pd.concat(out, ignore_index=True)
 
-# %% ../nbs/08_statistics.ipynb #58-faac9eff
+# %% ../nbs/08_statistics.ipynb #58-0e228b8c
 _MODEL_COLORS = '#000000', '#CC79A7', '#E69F00', '#56B4E9' # Beside the three of the formats
 
 def plot_pass(
@@ -133,23 +132,22 @@ def plot_pass(
     keys = list(curve.columns[:curve.columns.get_loc('k')])
     line = 'model' if 'model' in keys else keys[0]
     rest = [c for c in keys if c != line]
-    panels = list(curve.groupby(rest, sort=False, dropna=False)) if rest else [((), curve)]
+    panels = list(curve.groupby(rest or (lambda i: ''), sort=False, dropna=False))
     fig = Figure(figsize=(1 + 2.6*len(panels), 2.8), layout='constrained')
     with plt.rc_context(STYLE):
         axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax,(key,panel) in zip(axes, panels):
             for name,color in zip(curve[line].unique(), cycle(_MODEL_COLORS)):
                 c = panel[panel[line]==name]
-                ax.plot(c.k, c.pass_at_k, color=color, lw=1.8, marker='o', ms=3, label=name)
+                ax.semilogx(c.k, c.pass_at_k, base=2, color=color, lw=1.8, marker='o', ms=3, label=name)
                 ax.fill_between(c.k, c.low, c.high, color=color, alpha=.15, lw=0)
-            ax.set_xscale('log', base=2)
             ax.set_xticks(panel.k.unique(), panel.k.unique())
             ax.set(title=', '.join(map(str, key)), xlabel='k (answers per problem)', ylim=(0, 1))
         axes[0].set_ylabel('pass@k (share of problems)')
         axes[0].legend(title=line)
     return fig
 
-# %% ../nbs/08_statistics.ipynb #71-82661a11
+# %% ../nbs/08_statistics.ipynb #70-82661a11
 def _power(n, discordant, difference, alpha): # Chance that McNemar's exact test of n problems shows the difference
     m = np.arange(n + 1)
     most = binom.ppf(alpha/2, m, .5)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['in_selection', 'stopping_table', 'guards', 'should_stop', 'plot_stopping', 'backtest']
 
-# %% ../nbs/08_stopping.ipynb #03-b10e3b32
+# %% ../nbs/08_stopping.ipynb #03-63460995
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from .lookup import repo_root
 from .plotting import COLORS,STYLE,moving_average
 from .prompts import PROMPT_FORMATS
-from .scoring import wilson_interval
+from .scoring import EASY,ceiling,wilson_interval
 
 # %% ../nbs/08_stopping.ipynb #10-87031bb3
 def in_selection(
@@ -135,7 +135,7 @@ def should_stop(
     tripped = guards(metrics, max_new_tokens).query('now') if stop_when in ('guard', 'either') else ()
     return f'guard {tripped.guard.iloc[0]!r}: {tripped.said.iloc[0]}' if len(tripped) else ''
 
-# %% ../nbs/08_stopping.ipynb #61-c7907010
+# %% ../nbs/08_stopping.ipynb #61-d1a111aa
 def plot_stopping(
     rows:pd.DataFrame, # A run's `eval_rows`
     metrics:pd.DataFrame|None=None, # Its `metrics`, for the reward
@@ -153,6 +153,7 @@ def plot_stopping(
             ax.plot(t.index, chosen.mean(1), color=color, lw=.8, alpha=.6, label='selection half')
             ax.plot(t.index, acc, color=color, lw=1.8, marker='.', label='report half, 95%')
             ax.plot(t.index[peak], acc[peak], 'o', ms=9, mfc='none', mec='k', label=f'peak: step {t.index[peak]}')
+            if 'nums' in rows: ax.axhline(ceiling(rows), color='.4', ls='--', lw=1, label=EASY)
             ax.set(title=fmt, ylim=(0, 1))
             ax.legend(fontsize=7.5)
             below.set_xlabel('step')

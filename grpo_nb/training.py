@@ -6,7 +6,7 @@
 __all__ = ['HELD_OUT', 'MAY_CHANGE', 'evaluation_problems', 'begin', 'save', 'restore', 'ask', 'report', 'watched', 'log_line',
            'LiveFigure', 'time_to_stop', 'train', 'loop', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-61cb4c89
+# %% ../nbs/10_training.ipynb #03-742b1461
 import os, sys, time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from .plotting import save_figures
 from .problems import overlap, problem_fingerprint
 from .prompts import PROMPT_FORMATS
 from .runs import Run
-from .scoring import accuracy_table, evaluate, problem_set
+from .scoring import accuracy_table, ceiling, evaluate, problem_set
 from .settings import GRPOConfig, given
 from .step import collect, completion_rows, metrics_row, problem_stream, update
 from .stopping import should_stop
@@ -129,7 +129,7 @@ def log_line(
     return (f"step {row['step']:>4}/{iterations}  reward {row['reward']:.3f}  accuracy {row['accuracy']:.3f}  kl {row['kl']:.4f}  entropy {row['entropy']:.3f}  "
             f"length {row['completion_length']:.0f}\n      {c['nums']} → {c['target']} | {t if len(t) < 240 else t[:240] + '…'} | {verdict}")
 
-# %% ../nbs/10_training.ipynb #26-29d807e5
+# %% ../nbs/10_training.ipynb #26-4de598d4
 class LiveFigure:
     "The run's curves, redrawn in the notebook's output and in outputs/."
     def __init__(self,
@@ -140,7 +140,8 @@ class LiveFigure:
     def __call__(self, force:bool=False):
         if not force and time.monotonic() - self.last < self.every: return
         metrics,rows = self.run.metrics,self.run.eval_rows
-        evals = accuracy_table(rows[rows.kind == 'periodic'], ['step','format']) if len(rows) else None
+        periodic = rows[rows.kind == 'periodic'] if len(rows) else rows
+        evals = accuracy_table(periodic, ['step','format']).assign(ceiling=ceiling(periodic)) if len(periodic) else None
         curve = save_figures(self.run.run_name, metrics, self.run.outputs, evals=evals)[0]
         if self.handle: self.handle.update(Image(curve.read_bytes()))
         self.last = time.monotonic()

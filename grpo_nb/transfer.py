@@ -5,17 +5,16 @@
 # %% auto #0
 __all__ = ['COLORS', 'transfer_matrix', 'training_of', 'plot_transfer', 'plot_accuracies', 'results']
 
-# %% ../nbs/16_transfer.ipynb #03-648290da
+# %% ../nbs/16_transfer.ipynb #03-58108a62
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from .outcomes import ceiling
 from .plotting import STYLE
 from .prompts import PROMPT_FORMATS
 from .runs import Run
-from .scoring import accuracy_table
+from .scoring import EASY, accuracy_table, ceiling
 from .statistics import compare_models
 
 # %% ../nbs/16_transfer.ipynb #11-81c29903
@@ -62,7 +61,7 @@ def plot_transfer(
         fig.colorbar(shown, label='puzzles solved, %')
     return fig
 
-# %% ../nbs/16_transfer.ipynb #21-402ad1be
+# %% ../nbs/16_transfer.ipynb #21-35a360a2
 COLORS = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9' # Of models, told apart with every kind of colour vision
 
 def plot_accuracies(
@@ -79,7 +78,7 @@ def plot_accuracies(
                 g = t[t.model == m].set_index('format').reindex(formats)
                 x = [j + .6*((i + .5)/len(models) - .5) for j in range(len(formats))]
                 ax.errorbar(x, 100*g.accuracy, [100*(g.accuracy - g.low), 100*(g.high - g.accuracy)], fmt='o', ms=4, capsize=3, color=COLORS[i % 6], label=m)
-            ax.axhline(100*ceiling(rows[rows.num_count == c]), color='.4', ls='--', lw=1, label='solvable with + and - alone')
+            ax.axhline(100*ceiling(rows[rows.num_count == c]), color='.4', ls='--', lw=1, label=EASY)
             ax.set(xticks=range(len(formats)), xticklabels=formats, xlabel='format asked', title=f'{c} numbers', ylim=(0, 100), xlim=(-.6, len(formats) - .4))
         axes[0].set_ylabel('puzzles solved, %')
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside right upper')
