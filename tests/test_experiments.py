@@ -64,8 +64,16 @@ def test_memory_is_profiled(tmp_path):
 def test_inference_answers(trained):
     done = papermill('21_inference', trained/'ask.ipynb', trained, question=QUESTION, run_name='smoke', no_oneshot=True)
     assert done.returncode == 0, done.stdout[-4000:]
-    asked = sh('grpo-ask', QUESTION, '--run_name', 'smoke', '--no_oneshot', GRPO_OUTPUTS=str(trained))
+    assert '4, 7, 3 → 25, zero-shot' in (trained/'ask.ipynb').read_text(encoding='utf-8')
+    ask = lambda *args: sh('grpo-ask', *args, GRPO_OUTPUTS=str(trained))
+    asked = ask(QUESTION, '--run_name', 'smoke', '--no_oneshot')
     assert asked.returncode in (0, 1) and '<think>' in asked.stdout, asked.stdout
+    asked = ask('make', 25, 'from', '4,', 7, 'and', 3, '--run_name', 'smoke@2', '--n', 4)  # the run's checkpoint of step 2
+    assert asked.returncode in (0, 1) and 'of 4 right' in asked.stdout and '2 solutions: 3 * 7 + 4; 4 * 7 - 3' in asked.stdout, asked.stdout
+    asked = ask('What is 2 + 2?', '--run_name', 'smoke')
+    assert asked.returncode == 0 and 'cannot be graded' in asked.stdout, asked.stdout
+    asked = ask(QUESTION, '--run_name', 'smoke@3')
+    assert asked.returncode == 2 and 'checkpoints of steps 2, got 3' in asked.stdout and len(asked.stdout.splitlines()) == 1, asked.stdout
 
 @pytest.mark.xdist_group('trained')
 def test_a_run_that_exists_is_left_alone(trained):
@@ -88,7 +96,8 @@ def test_small_model_can_be_remade(tmp_path):
     ('10_training', dict(device='cuda:99'), 'device should be'),
     ('12_small_model', dict(skill_step=3), 'skill_steps'),
     ('20_eval', dict(num_problem=3), 'num_problems'),
-    ('21_inference', dict(question='What is 2 + 2?'), 'What is 2 + 2?'),
+    ('21_inference', dict(temperature=9), 'temperature should be >= 0, <= 5, got 9'),
+    ('21_inference', dict(run_name='no_such_run'), 'no_such_run'),
 ], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)
 def test_refused_in_one_sentence(page, wrong, said, tmp_path):
     outputs = tmp_path/'outputs'
