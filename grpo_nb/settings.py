@@ -83,7 +83,7 @@ def given(
         raise ValueError(f'{o} is not a setting of {cls.__name__} (value {ns.get(o)!r}); {hint}')
     return {n:ns[n] for n,d in names.items() if n in ns and (n in asked or ns[n] != d or type(ns[n]) != type(d))}
 
-# %% ../nbs/09_settings.ipynb #38-2129f3f6
+# %% ../nbs/09_settings.ipynb #38-6c7de440
 def parameters_cell(
     cls:type, # A `Settings` dataclass
     src:str=None, # Its source; None: found by `inspect`, base classes included
@@ -91,7 +91,7 @@ def parameters_cell(
     "The dataclass as plain variables, one a line with its comment: what papermill reads."
     if src is None: src = ''.join(inspect.getsource(c) for c in reversed(cls.__mro__) if c not in (object, Settings))
     lines = re.findall(r'^    (\w+\s*:.*?=.*?)\s*#\s*(.+)$', src, re.M)
-    plain = lambda l: re.sub(r'Literal\[[^]]*\]', 'str', l).replace('|None', '')
+    plain = lambda l: re.sub(r'\|\w+', '', re.sub(r'Literal\[[^]]*\]', 'str', l), count=1)
     return '\n'.join(f'{plain(l):<44} # {n}' for l,n in lines)
 
 # %% ../nbs/09_settings.ipynb #44-d329b977
