@@ -94,7 +94,7 @@ def _join(a, op, b):
     up, down = (' + ', ' - ') if kind == '+' else (' * ', ' / ')
     return _APPLY[op](a[0], b[0]), up.join(parts) + ''.join(down + s for s in inverse), kind, parts, inverse
 
-# %% ../nbs/01_problems.ipynb #37-394e754a
+# %% ../nbs/01_problems.ipynb #37-af520af0
 def _pairs(nums, ops, made):
     "Every (expression, operator, expression) over the sorted `nums`."
     for mask in range(1, 2**len(nums) - 1):
@@ -109,15 +109,18 @@ def _expressions(nums, ops, made):
     if nums not in made: made[nums] = list({e[1]: e for e in (_join(*pair) for pair in _pairs(nums, ops, made))}.values())
     return made[nums]
 
+@lru_cache(maxsize=4096)
+def _solve(nums, target, ops):
+    if len(nums) == 1: return [str(nums[0])] * (nums[0] == target)
+    found = {_join(a, op, b)[1] for a, op, b in _pairs(nums, ops, {}) if _APPLY[op](a[0], b[0]) == target}
+    return sorted(found, key=lambda s: (len(s), s))
+
 def solve(
     problem:Problem, # The puzzle
     ops:str='+-*',   # Operators that a solution may use
 )->list[str]: # Every distinct solution, short ones first
     "All expressions that solve a puzzle, one for each way that differs by more than order and grouping."
-    nums, check = tuple(sorted(problem.nums)), check_ops(ops)
-    if len(nums) == 1: return [str(nums[0])] * (nums[0] == problem.target)
-    found = {_join(a, op, b)[1] for a, op, b in _pairs(nums, check, {}) if _APPLY[op](a[0], b[0]) == problem.target}
-    return sorted(found, key=lambda s: (len(s), s))
+    return list(_solve(tuple(sorted(problem.nums)), problem.target, check_ops(ops)))
 
 # %% ../nbs/01_problems.ipynb #48-d17c1404
 def needed_ops(

@@ -94,13 +94,13 @@ def parameters_cell(
     plain = lambda l: re.sub(r'\|\w+', '', re.sub(r'Literal\[[^]]*\]', 'str', l), count=1)
     return '\n'.join(f'{plain(l):<44} # {n}' for l,n in lines)
 
-# %% ../nbs/09_settings.ipynb #44-d329b977
+# %% ../nbs/09_settings.ipynb #44-375ad6ee
 @dataclass(frozen=True)
 class TaskSettings(Settings):
     "What is learned."
     run_name: str = 'grpo'          # Name of the run and of its folder in outputs/
     resume: bool = False            # Continue the run of this name from its newest checkpoint
-    model_name: str = 'auto'        # 'auto', 'small', a hub id, 'hf://ID', a folder, or the run_name of a trained policy
+    model_name: str = 'auto'        # 'auto', 'small', a hub id, 'hf://ID', a folder, the run_name of a trained policy, or RUN@STEP
     ref_model: str|None = None      # The frozen reference, named likewise; None: the policy as it was before training
     prompt_format: Literal['zero-shot','one-shot','natural'] = 'zero-shot' # The prompt that is trained
     oneshot: bool = False           # Train the one-shot prompt (short for prompt_format one-shot)

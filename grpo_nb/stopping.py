@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['in_selection', 'stopping_table', 'guards', 'should_stop', 'plot_stopping', 'backtest']
 
-# %% ../nbs/08_stopping.ipynb #03-63460995
-import numpy as np
+# %% ../nbs/08_stopping.ipynb #03-c812c916
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure

@@ -6,10 +6,9 @@
 __all__ = ['HELD_OUT', 'MAY_CHANGE', 'evaluation_problems', 'begin', 'save', 'restore', 'ask', 'report', 'watched', 'log_line',
            'LiveFigure', 'time_to_stop', 'train', 'loop', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-742b1461
+# %% ../nbs/10_training.ipynb #03-b92b745c
 import os, sys, time
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 import pandas as pd
 import torch
 from IPython.display import Image, display
@@ -23,7 +22,7 @@ from .problems import overlap, problem_fingerprint
 from .prompts import PROMPT_FORMATS
 from .runs import Run
 from .scoring import accuracy_table, ceiling, evaluate, problem_set
-from .settings import GRPOConfig, given
+from .settings import GRPOConfig
 from .step import collect, completion_rows, metrics_row, problem_stream, update
 from .stopping import should_stop
 
