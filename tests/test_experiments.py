@@ -1,9 +1,8 @@
 "The notebooks that papermill runs: what was asked for is what happens, and what cannot be is refused in one sentence."
 import json, re, sys
 import pytest
-from common import PAGES, ROOT, cells, names, sh
+from common import EXPERIMENTS, PAGES, ROOT, cells, names, sh
 
-EXPERIMENTS = {p.stem:p for p in PAGES if p.stem in ('10_training', '11_memory', '12_small_model', '20_eval', '21_inference')}
 TINY = dict(model_name='small', iterations=2, batch_size=2, num_generations=4, max_new_tokens=16, val_batch_size=4, report_problems=4)
 QUESTION = 'Using the numbers [4, 7, 3], create an expression that equals 25.'
 
