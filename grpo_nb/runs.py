@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Run', 'list_runs', 'compare']
 
-# %% ../nbs/06_runs.ipynb #03-ffc01341
+# %% ../nbs/06_runs.ipynb #03-ba7c0096
 import json,shutil,time
 from datetime import datetime,timezone
 from pathlib import Path
@@ -70,9 +70,9 @@ def finish(self:Run,
     if state not in (states := ('done', 'failed', 'preempted')): raise ValueError(f'state should be one of {states}, got {state!r}')
     return self.heartbeat(0, state=state, **facts)
 
-# %% ../nbs/06_runs.ipynb #20-6d7731b2
+# %% ../nbs/06_runs.ipynb #20-909b9c84
 @patch
-def _check_start(self:Run, settings, resume, may_change): # As in `start`; returns the differences that are allowed
+def check_start(self:Run, settings, resume, may_change): # As in `start`; returns the differences that are allowed
     if not self.exists: return Run(self.run_name, self.outputs) and {} if resume else {}
     old,way_out = self.manifest['settings'],f'give another run_name or delete {self.dir}'
     pairs = ((k, old.get(k, 'absent'), settings.get(k, 'absent')) for k in {**old, **settings} if k!='resume')
@@ -83,7 +83,7 @@ def _check_start(self:Run, settings, resume, may_change): # As in `start`; retur
         f'run {self.run_name!r} exists with {len(self.metrics)} steps: continue it with resume=True, {way_out}')
     return diff
 
-# %% ../nbs/06_runs.ipynb #22-3a47a7d3
+# %% ../nbs/06_runs.ipynb #22-5ae2ee2c
 @patch(cls_method=True)
 def start(cls:Run,
     run_name:str, # Name of the run
@@ -95,7 +95,7 @@ def start(cls:Run,
 )->Run: # A run in state 'running'
     "Begin a run or continue one."
     self,settings = cls(run_name, outputs, must_exist=False),json.loads(to_json(settings))
-    changed,source = self._check_start(settings, resume, may_change),provenance()
+    changed,source = self.check_start(settings, resume, may_change),provenance()
     starts = self.manifest['starts'] if self.exists else []
     starts.append(dict(at=_now(), changed=changed, git_commit=source['git_commit']))
     try:
