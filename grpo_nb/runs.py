@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Run', 'list_runs', 'compare']
 
-# %% ../nbs/06_runs.ipynb #03-ba7c0096
+# %% ../nbs/06_runs.ipynb #03-442d3d7e
 import json,shutil,time
 from datetime import datetime,timezone
 from pathlib import Path
@@ -13,7 +13,7 @@ import pandas as pd
 from fastcore.basics import patch
 from .lookup import outputs_dir
 from .provenance import provenance,valid_name
-from .records import Checkpoint,append_rows,read_rows,save_pretrained,to_json,write_atomic
+from .records import Checkpoint,append_rows,read_rows,save_pretrained,to_json,unpack,write_atomic
 
 # %% ../nbs/06_runs.ipynb #11-3965e9c2
 def _names(outputs): return sorted(f.parent.name for f in Path(outputs or outputs_dir()).glob('*/manifest.json'))
@@ -83,7 +83,7 @@ def check_start(self:Run, settings, resume, may_change): # As in `start`; return
         f'run {self.run_name!r} exists with {len(self.metrics)} steps: continue it with resume=True, {way_out}')
     return diff
 
-# %% ../nbs/06_runs.ipynb #22-5ae2ee2c
+# %% ../nbs/06_runs.ipynb #22-df51b551
 @patch(cls_method=True)
 def start(cls:Run,
     run_name:str, # Name of the run
@@ -100,6 +100,7 @@ def start(cls:Run,
     starts.append(dict(at=_now(), changed=changed, git_commit=source['git_commit']))
     try:
         for d in (self.dir, self.checkpoints_dir): d.mkdir(parents=True, exist_ok=True)
+        unpack(self.dir)
         return self.heartbeat(0, run_name=run_name, state='running', error=None, settings=settings, provenance=source, starts=starts, **facts)
     except OSError as e: raise OSError(f'outputs folder {self.outputs} cannot be written ({e.strerror}): '
                                        'set GRPO_OUTPUTS to a folder that can') from None

@@ -1,9 +1,10 @@
 "The notebooks that papermill runs: what was asked for is what happens, and what cannot be is refused in one sentence."
-import json, re, sys
+import json, re, shutil, sys
 import pytest
 from common import EXPERIMENTS, PAGES, ROOT, cells, names, sh
 
 TINY = dict(model_name='small', iterations=2, batch_size=2, num_generations=4, max_new_tokens=16, val_batch_size=4, report_problems=4)
+EVALUATION = dict(run_name='smoke-eval', models='Base:small Smoke:smoke', num_problems=3, max_new_tokens=16)
 QUESTION = 'Using the numbers [4, 7, 3], create an expression that equals 25.'
 
 def papermill(page, record, outputs, timeout=600, **parameters):
@@ -44,14 +45,28 @@ def test_training_does_what_was_asked(trained):
     assert (trained/'checkpoints/smoke/policy/config.json').exists()
     assert all((trained/f'smoke_{f}').exists() for f in ('training_curve.png', 'kl_divergence.png', 'metrics.json'))
 
-@pytest.mark.xdist_group('trained')
-def test_evaluation_does_what_was_asked(trained):
-    asked = dict(run_name='smoke-eval', models='Base:small Smoke:smoke', num_problems=3, max_new_tokens=16)
-    done = papermill('20_eval', trained/'smoke-eval.ipynb', trained, **asked)
+@pytest.fixture(scope='module')
+def evaluated(trained):
+    "The same folder, with the evaluation `smoke-eval`."
+    done = papermill('20_eval', trained/'smoke-eval.ipynb', trained, **EVALUATION)
     assert done.returncode == 0, done.stdout[-4000:]
-    manifest = json.loads((trained/'smoke-eval/manifest.json').read_text())
-    assert {k:manifest['settings'][k] for k in asked} == asked
-    assert len((trained/'smoke-eval/eval.jsonl').read_text().splitlines()) == 2*3*3  # models x formats x problems
+    return trained
+
+@pytest.mark.xdist_group('trained')
+def test_evaluation_does_what_was_asked(evaluated):
+    manifest = json.loads((evaluated/'smoke-eval/manifest.json').read_text())
+    assert {k:manifest['settings'][k] for k in EVALUATION} == EVALUATION
+    assert len((evaluated/'smoke-eval/eval.jsonl').read_text().splitlines()) == 2*3*3  # models x formats x problems
+    report = json.loads((evaluated/'smoke-eval.ipynb').read_text())
+    said = ''.join(''.join(o.get('data', {}).get('text/markdown', '')) for c in report['cells'] for o in c.get('outputs', []))
+    assert said.count('Smoke against Base') == 3 and 'trained zero-shot, 2 steps' in said, said
+
+@pytest.mark.xdist_group('trained')
+def test_report_is_made_again_without_a_model(evaluated, tmp_path):
+    for run in ('smoke-eval', 'smoke'): shutil.copytree(evaluated/run, tmp_path/run)  # records, and no policy
+    before = contents(tmp_path/'smoke-eval')
+    done = papermill('20_eval', tmp_path/'again.ipynb', tmp_path, **EVALUATION)
+    assert done.returncode == 0 and contents(tmp_path/'smoke-eval') == before, done.stdout[-4000:]
 
 def test_memory_is_profiled(tmp_path):
     done = papermill('11_memory', tmp_path/'memory.ipynb', tmp_path, num_generations=4, max_new_tokens=16)
@@ -95,6 +110,7 @@ def test_small_model_can_be_remade(tmp_path):
     ('10_training', dict(device='cuda:99'), 'device should be'),
     ('12_small_model', dict(skill_step=3), 'skill_steps'),
     ('20_eval', dict(num_problem=3), 'num_problems'),
+    ('20_eval', dict(num_problems=9999), 'num_problems should be at most 505'),
     ('21_inference', dict(temperature=9), 'temperature should be >= 0, <= 5, got 9'),
     ('21_inference', dict(run_name='no_such_run'), 'no_such_run'),
 ], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)
