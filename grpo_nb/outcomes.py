@@ -92,7 +92,7 @@ def with_strata(
     s['solutions'] = pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str)
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
 
-# %% ../nbs/15_outcomes.ipynb #37-f493ff5c
+# %% ../nbs/15_outcomes.ipynb #37-f2e61904
 _SHORT = {'add/subtract only suffices':'+ and - only', 'multiplication needed':'multiplication', 'division needed':'division', 'sum of products':'products'}
 
 def plot_strata(
@@ -100,7 +100,7 @@ def plot_strata(
     colors:tuple=('#0072B2','#D55E00','#009E73','#CC79A7','#E69F00','#56B4E9'), # Of the models
 )->Figure: # One panel a way to divide
     "Accuracy of each model in each stratum with 95% intervals."
-    fig,models = Figure(figsize=(9.5, 2.9), layout='constrained'),list(rows.model.unique())
+    fig,models = Figure(figsize=(10.3, 2.9), layout='constrained'),list(rows.model.unique())
     with rc_context(STYLE):
         axes = fig.subplots(1, len(STRATA), sharey=True, width_ratios=[2, 3, 3])
         for ax,s in zip(axes, STRATA):
@@ -113,5 +113,6 @@ def plot_strata(
             labels = [f"{_SHORT.get(o, o)}\n({sizes[o]})" for o in order]
             ax.set(xticks=range(len(order)), xticklabels=labels, xlim=(-.6, len(order) - .4), ylim=(0, 100))
         for ax,name in zip(axes, ('operators needed', 'shape of the easiest solution', 'number of solutions')): ax.set_xlabel(f'{name} (puzzles)')
-        axes[0].set_ylabel('puzzles solved, %'); axes[-1].legend(title='model')
+        axes[0].set_ylabel('puzzles solved, %')
+        fig.legend(*axes[0].get_legend_handles_labels(), loc='outside right upper', title='model')
     return fig

@@ -84,7 +84,7 @@ def plot_accuracies(
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside right upper')
     return fig
 
-# %% ../nbs/16_transfer.ipynb #25-451e1722
+# %% ../nbs/16_transfer.ipynb #25-c9251591
 def results(
     rows:pd.DataFrame, # Greedy rows of `evaluate` with columns `model` and `num_count`
     baseline:str=None, # Label of the model to compare with; None: the first
@@ -97,7 +97,7 @@ def results(
         cells = ', '.join(f'{100*r.accuracy:.1f}% [{100*r.low:.1f}, {100*r.high:.1f}] {r.format}' for r in g.itertuples())
         say.append(f"**{m}**{f' (trained {trained[m]})' if trained.get(m) else ''} solves of {g.problems.iloc[0]} puzzles with {c} numbers: {cells}.")
     if len(models) > 1:
-        for r in compare_models(rows, baseline or models[0]).itertuples():
+        for r in compare_models(rows, baseline or models[0]).sort_values('num_count', kind='stable').itertuples():
             say.append(f"{r.b} against {r.a}, {r.num_count} numbers, {r.format}: {100*r.difference:+.1f} points [{100*r.low:+.1f}, {100*r.high:+.1f}], "
                        f"p = {r.p_holm:.2g} after Holm: {r.verdict}.")
     for c,g in rows.groupby('num_count'): say.append(f'With + and - alone {100*ceiling(g):.0f}% of the puzzles with {c} numbers can be solved.')
