@@ -6,8 +6,8 @@
 __all__ = ['EvalConfig', 'evaluate_models', 'parse_models', 'evaluate', 'accuracy_table', 'compare_models', 'transfer_matrix',
            'plot_accuracies']
 
-# %% ../nbs/20_eval.ipynb #03-c1f39342
-from .exam import EvalConfig, eval_problems, evaluate_models, parse_models, rows_of
+# %% ../nbs/20_eval.ipynb #03-7cbc662a
+from .exam import EvalConfig, evaluate_models, parse_models
 from .scoring import accuracy_table, evaluate
 from .statistics import compare_models
 from .transfer import plot_accuracies, transfer_matrix

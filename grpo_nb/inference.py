@@ -21,14 +21,14 @@ from .rollouts import generate
 from .scoring import evaluate, wilson_interval
 from .settings import Settings
 
-# %% ../nbs/21_inference.ipynb #07-985a7be3
+# %% ../nbs/21_inference.ipynb #07-8f7b0279
 _BETWEEN = re.compile(r'(?<=\d)(?: ?[,;&] ?(?:and )?| (?:and )?)(?=-?\d)')
 _NUMS = r'(?<![\w.*/+-])(?<!\d )(?P<nums>-?\d+(?: -?\d+)+)(?!\.?\d)'
-_GOAL = r'(?:=+>?|-+>|→|\b(?:equals?|equal to|makes?|get|gives?|reach|target|value)\b)'
+_GOAL = r'(?:=+>?|-+>|→|\b(?:equals?|equal to|makes?|get|gives?|reach|target|goal|value|result)\b)'
 _TARGET = r"""["' :=]*(?:(?:is|of|to) )?(?P<target>-?\d+)(?![. ]?\d|\w)"""
 _FORMS = [re.compile(form, re.I) for form in (
     _NUMS + r'\D{0,80}?' + _GOAL + _TARGET,
-    r'\b(?:make|get|reach|target|equals?)\b' + _TARGET + r'\D{0,80}?(?:\[|\b(?:from|with|using|use|of|numbers?|nums)\b)\D{0,40}?' + _NUMS)]
+    r'\b(?:make|get|reach|create|target|goal|equals?)\b' + _TARGET + r'\D{0,80}?(?:\[|\b(?:from|with|using|use|out of|of|numbers?|nums)\b)\D{0,40}?' + _NUMS)]
 LARGEST = 10**6 # Number or target of a question
 
 # %% ../nbs/21_inference.ipynb #09-129b4d59

@@ -6,12 +6,12 @@
 __all__ = ['SHOWN', 'OUTCOMES', 'STRATA', 'readings', 'decomposition', 'taxonomy', 'plot_taxonomy', 'examples', 'with_strata',
            'plot_strata']
 
-# %% ../nbs/15_outcomes.ipynb #03-de95e4bf
+# %% ../nbs/15_outcomes.ipynb #03-735dfd69
 import pandas as pd
 from IPython.display import HTML
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from .plotting import STYLE
+from .plotting import MODEL_COLORS, STYLE
 from .problems import strata
 from .prompts import Problem
 from .rewards import FAILURES, format_ok, grade
@@ -78,26 +78,26 @@ def examples(
     some = rows.sort_values('outcome', kind='stable').groupby('outcome', observed=True, sort=True).head(each)
     return completions_table(some, len(some), verdict=list(some.outcome))
 
-# %% ../nbs/15_outcomes.ipynb #32-afd0e5e2
+# %% ../nbs/15_outcomes.ipynb #32-e73561e4
 STRATA = dict(ops_needed=('add/subtract only suffices', 'multiplication needed', 'division needed', 'unsolvable'),
               tree_shape=('flat', 'sum of products', 'parentheses', 'unsolvable'),
               solutions=('0', '1', '2 or 3', '4 or more')) # Ways to divide puzzles, easiest first but for the last
 
 def with_strata(
     rows:pd.DataFrame, # From `evaluate`
+    ops:str='+-*', # Operators that an answer may use
 )->pd.DataFrame: # The rows with the columns of `STRATA`
     "What makes each row's puzzle easy or hard."
     once = rows.drop_duplicates('problem')
-    s = pd.DataFrame([strata(Problem(n, t)) for n,t in zip(once.nums, once.target)], index=once.problem.to_numpy())
+    s = pd.DataFrame([strata(Problem(n, t), ops) for n,t in zip(once.nums, once.target)], index=once.problem.to_numpy())
     s['solutions'] = pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str)
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
 
-# %% ../nbs/15_outcomes.ipynb #37-f2e61904
+# %% ../nbs/15_outcomes.ipynb #37-9c58fe59
 _SHORT = {'add/subtract only suffices':'+ and - only', 'multiplication needed':'multiplication', 'division needed':'division', 'sum of products':'products'}
 
 def plot_strata(
     rows:pd.DataFrame, # From `with_strata`, of one format
-    colors:tuple=('#0072B2','#D55E00','#009E73','#CC79A7','#E69F00','#56B4E9'), # Of the models
 )->Figure: # One panel a way to divide
     "Accuracy of each model in each stratum with 95% intervals."
     fig,models = Figure(figsize=(10.3, 2.9), layout='constrained'),list(rows.model.unique())
@@ -106,7 +106,7 @@ def plot_strata(
         for ax,s in zip(axes, STRATA):
             sizes = rows.drop_duplicates('problem')[s].value_counts(sort=False)
             order = [k for k in STRATA[s] if sizes[k]]
-            for i,(m,color) in enumerate(zip(models, colors*len(models))):
+            for i,(m,color) in enumerate(zip(models, MODEL_COLORS*len(models))):
                 t = accuracy_table(rows[rows.model == m], [s]).set_index(s).reindex(order)
                 x = [j + .5*((i + .5)/len(models) - .5) for j in range(len(order))]
                 ax.errorbar(x, 100*t.accuracy, [100*(t.accuracy - t.low), 100*(t.high - t.accuracy)], fmt='o', ms=4, capsize=2, color=color, label=m)

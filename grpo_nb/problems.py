@@ -62,7 +62,7 @@ def all_problems(
     return [Problem(nums, t) for nums in combinations_with_replacement(NUMBERS, num_count) if in_split(nums, split)
             for t in sorted(_reach(nums)) if _fair(nums, t)]
 
-# %% ../nbs/01_problems.ipynb #27-79298ee8
+# %% ../nbs/01_problems.ipynb #27-f65ad87a
 def _key(p): return tuple(sorted(p.nums)), p.target
 
 def generate_problems(
@@ -73,9 +73,10 @@ def generate_problems(
 )->list[Problem]: # Problems of which no two have the same numbers and target
     "A reproducible list of distinct problems."
     if n is not None and (not isinstance(n, int) or n < 1): raise ValueError(f'n should be an integer of at least 1, or None, got {n!r}')
-    rng, found = random.Random(seed), {}
-    for _ in range(50*(n or 0)):
+    rng, found, idle = random.Random(seed), {}, 0
+    while n and idle < 2000: # So many known ones in a row: few are left to find by luck
         p = sample_problem(rng, num_count, split)
+        idle = idle + 1 if _key(p) in found else 0
         found.setdefault(_key(p), p)
         if len(found) == n: return list(found.values())
     rest = [p for p in all_problems(num_count, split) if _key(p) not in found]
@@ -144,23 +145,27 @@ def strata(
         ops_needed=('add/subtract only suffices', 'multiplication needed', 'division needed', 'unsolvable')[needs],
         tree_shape=('flat', 'sum of products', 'parentheses', 'unsolvable')[shape])
 
-# %% ../nbs/01_problems.ipynb #59-4d531050
+# %% ../nbs/01_problems.ipynb #59-e3d0b815
 def _whole(x):
     "An integer out of its text or an integral float; anything else unchanged, for `Problem` to refuse."
     return int(x) if isinstance(x, str) and re.fullmatch('[0-9]{1,99}', x) or isinstance(x, float) and x.is_integer() else x
+
+_READERS = {'.jsonl': lambda path: [line for line in Path(path).read_text('utf-8').split('\n') if line.strip()],
+            '.csv': lambda path: pd.read_csv(path, dtype=str).to_dict('records'),
+            '.parquet': lambda path: pd.read_parquet(path).to_dict('records')}
 
 def load_problems(
     path:str|Path, # A .jsonl, .csv or .parquet file with columns `nums` and `target`
 )->list[Problem]: # One problem a row, in the order of the file
     "Read puzzles in the schema of the public Countdown sets."
     kind, out = Path(path).suffix, []
-    if kind == '.jsonl': rows = [line for line in Path(path).read_text('utf-8').split('\n') if line.strip()]
-    elif kind == '.csv': rows = pd.read_csv(path, dtype=str).to_dict('records')
-    elif kind == '.parquet': rows = pd.read_parquet(path).to_dict('records')
-    else: raise ValueError(f'{path}: should end in .jsonl, .csv or .parquet, got {kind!r}')
+    if kind not in _READERS: raise ValueError(f'{path}: should end in .jsonl, .csv or .parquet, got {kind!r}')
+    try: rows = _READERS[kind](path)
+    except (OSError, ValueError, ImportError) as e: raise ValueError(f"{path}: cannot be read ({str(e).splitlines()[0]})") from None
     for i, row in enumerate(rows, 1):
         try:
             col = 'row'; row = json.loads(row) if kind == '.jsonl' else row
+            if not isinstance(row, dict): raise TypeError(f'should be an object with nums and target, got {row!r:.60}')
             col = 'nums'; nums = re.findall(r'[^\s,\[\]]+', row['nums']) if isinstance(row['nums'], str) else row['nums']
             nums = Problem([_whole(n) for n in nums], 0).nums
             col = 'target'; p = Problem(nums, _whole(row['target']))

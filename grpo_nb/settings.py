@@ -157,12 +157,13 @@ class RecordSettings(Settings):
     save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
     limits = dict(num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
-# %% ../nbs/09_settings.ipynb #52-f5a4e5b0
+# %% ../nbs/09_settings.ipynb #52-f1157242
 @dataclass(frozen=True)
 class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     "All settings of a training run. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
     def check(self):
         fill = lambda k,v: object.__setattr__(self, k, v)
+        if self.stop_when in ('decline', 'either') and self.val_batch_size < 2: raise ValueError(f"val_batch_size should be >= 2 with stop_when {self.stop_when!r}, got {self.val_batch_size!r}")
         if self.oneshot and self.prompt_format == 'natural': raise ValueError("oneshot should be False with prompt_format 'natural', got True")
         if self.oneshot: fill('prompt_format', 'one-shot')
         if self.mix_oneshot and self.prompt_format != 'zero-shot': raise ValueError(f"mix_oneshot should be 0 unless prompt_format is 'zero-shot', got {self.mix_oneshot!r}")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['mcnemar', 'paired_difference', 'compare_models', 'pass_at_k', 'pass_curve', 'plot_pass', 'smallest_difference']
 
-# %% ../nbs/08_statistics.ipynb #03-2571d15e
+# %% ../nbs/08_statistics.ipynb #03-af533ad9
 from itertools import combinations,cycle
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 from scipy.stats import binom,binomtest,bootstrap,hypergeom,permutation_test
 from statsmodels.stats.multitest import multipletests
-from .plotting import STYLE
+from .plotting import MODEL_COLORS,STYLE
 
 # %% ../nbs/08_statistics.ipynb #15-5110de83
 def mcnemar(
@@ -122,11 +122,10 @@ def pass_curve(
         out.append(pd.DataFrame(dict(zip(keys, key), k=k, pass_at_k=each.mean(1), low=low, high=high)))
     return pd.concat(out, ignore_index=True)
 
-# %% ../nbs/08_statistics.ipynb #58-0e228b8c
-_MODEL_COLORS = '#000000', '#CC79A7', '#E69F00', '#56B4E9' # Beside the three of the formats
-
+# %% ../nbs/08_statistics.ipynb #58-adbad8d0
 def plot_pass(
     curve:pd.DataFrame, # From `pass_curve`
+    ceiling:float|None=None, # Share of the problems that adding and subtracting alone could solve; drawn if given
 )->Figure: # The figure
     "Pass@k over k with its bands: a panel for each format, a line for each model."
     keys = list(curve.columns[:curve.columns.get_loc('k')])
@@ -137,7 +136,7 @@ def plot_pass(
     with plt.rc_context(STYLE):
         axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax,(key,panel) in zip(axes, panels):
-            for name,color in zip(curve[line].unique(), cycle(_MODEL_COLORS)):
+            for name,color in zip(curve[line].unique(), cycle(MODEL_COLORS)):
                 c = panel[panel[line]==name]
                 ax.semilogx(c.k, c.pass_at_k, base=2, color=color, lw=1.8, marker='o', ms=3, label=name)
                 ax.fill_between(c.k, c.low, c.high, color=color, alpha=.15, lw=0)

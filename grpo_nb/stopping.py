@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['in_selection', 'stopping_table', 'guards', 'should_stop', 'plot_stopping', 'backtest']
 
-# %% ../nbs/08_stopping.ipynb #03-c812c916
+# %% ../nbs/08_stopping.ipynb #03-08019252
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from scipy.stats import binomtest,fisher_exact
+from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 from .lookup import repo_root
 from .plotting import COLORS,STYLE,moving_average
 from .prompts import PROMPT_FORMATS
 from .scoring import EASY,ceiling,wilson_interval
+from .statistics import mcnemar
 
 # %% ../nbs/08_stopping.ipynb #10-87031bb3
 def in_selection(
@@ -23,20 +24,19 @@ def in_selection(
     "Whether a checkpoint may be chosen by this problem (even index); the others report."
     return problem%2==0
 
-# %% ../nbs/08_stopping.ipynb #19-d92b6359
+# %% ../nbs/08_stopping.ipynb #19-9aacf0a0
 def _decline(chosen, kept): # Right or wrong on the two halves, (evaluations, problems); the peak's index and the p of a decline since
     peak = chosen.mean(1).argmax() # Of equal ones the first
-    lost,won = (kept[peak] & ~kept[-1]).sum(), (~kept[peak] & kept[-1]).sum()
-    return peak, binomtest(lost, lost + won, alternative='greater').pvalue if lost + won else 1.
+    return peak, mcnemar((~kept[peak] & kept[-1]).sum(), (kept[peak] & ~kept[-1]).sum(), 'less')
 
-# %% ../nbs/08_stopping.ipynb #27-87e5bac3
+# %% ../nbs/08_stopping.ipynb #27-9c363fe3
 def _right(rows, fmt=None): # Format -> right or wrong, evaluations down and problems across
     need = {'step', 'kind', 'problem', 'format', 'temperature', 'correct'}
     r = rows[(rows.kind=='periodic') & (rows.temperature==0)] if need <= set(rows) else rows[:0]
     if not len(r): raise ValueError(f"rows should hold greedy evaluations of kind 'periodic' with the columns {sorted(need)}, got none")
     formats = [f for f in PROMPT_FORMATS if f in set(r.format)]
     if fmt and fmt not in formats: raise ValueError(f"fmt should be a format that was evaluated ({', '.join(formats)}), got {fmt!r}")
-    tables = {f:r[r.format==f].pivot(index='step', columns='problem', values='correct').dropna().astype(bool) for f in ([fmt] if fmt else formats)}
+    tables = {f:r[r.format==f].drop_duplicates(['step','problem']).pivot(index='step', columns='problem', values='correct').dropna().astype(bool) for f in ([fmt] if fmt else formats)}
     for f,t in tables.items():
         if len(set(in_selection(t.columns))) < 2: raise ValueError(f'{f} should be evaluated on problems of even and of odd index, at least one each, got {list(t.columns)}')
     return tables
@@ -82,12 +82,13 @@ def _guard(name, what, value, past, bound, recorded): # One row: `value` a step,
     state = f'past it (first at step {first})' if now else f'inside again (past it at step {first})' if first else 'past it from the start' if past.iloc[-1] else 'inside'
     return dict(row, said=f'{what} {row["value"]:.2f}, bound {bound:.2f}: {state}')
 
-# %% ../nbs/08_stopping.ipynb #38-15564386
+# %% ../nbs/08_stopping.ipynb #38-16c6cb85
 _WATCHED = 'entropy', 'all_right_share', 'all_wrong_share', 'format_rate', 'accuracy', 'truncated_share', 'completion_length'
 
 def guards(
     metrics:pd.DataFrame, # A run's `metrics`
     max_new_tokens:int, # The run's longest completion
+    fmt:str|None=None, # Look only at steps with this prompt; None: at all
     window:int=10, # Steps to average over
     entropy:float=.3, # Least share of the entropy at the start
     unanimous:float=.75, # Largest share of groups all right or all wrong
@@ -98,7 +99,7 @@ def guards(
 )->pd.DataFrame: # One row a guard: value now, bound, first step at which it tripped, whether it is tripped now, a sentence
     "Signs in the training metrics that a run has gone wrong."
     if 'step' not in metrics: raise ValueError(f"metrics should have rows with a 'step', got columns {list(metrics)}")
-    m = metrics[metrics.prompt_format==metrics.prompt_format.iloc[-1]] if 'prompt_format' in metrics else metrics
+    m = metrics[metrics.prompt_format==fmt] if fmt and 'prompt_format' in metrics else metrics
     m = m.set_index('step').reindex(columns=_WATCHED).astype(float)
     r,has,down = m.rolling(window).mean(),m.notna().any(),_fall(m.accuracy, window)
     left,same,full = r.entropy/r.entropy.bfill().iloc[0],r.all_right_share + r.all_wrong_share,r.completion_length/max_new_tokens
@@ -110,7 +111,7 @@ def guards(
         ('truncation', 'share of completions cut off', r.truncated_share, r.truncated_share > truncated, truncated, has.truncated_share),
         ('length', 'mean length as a share of the limit', full, full > length, length, has.completion_length))]).astype(dict(value=float, first_step='Int64'))
 
-# %% ../nbs/08_stopping.ipynb #55-86497999
+# %% ../nbs/08_stopping.ipynb #55-8530e633
 _STOP_WHEN = 'never', 'decline', 'guard', 'either'
 
 def should_stop(
@@ -131,7 +132,7 @@ def should_stop(
         peak,p = _decline(chosen, kept) if len(t) else (0, 1.)
         if p < alpha/looks: return (f'{fmt} accuracy has declined since step {t.index[peak]}, from {kept[peak].sum()} to {kept[-1].sum()} '
                                     f'of {kept.shape[1]} report problems (p = {p:.2g}, below {alpha:g}/{looks})')
-    tripped = guards(metrics, max_new_tokens).query('now') if stop_when in ('guard', 'either') else ()
+    tripped = guards(metrics, max_new_tokens, fmt).query('now') if stop_when in ('guard', 'either') else ()
     return f'guard {tripped.guard.iloc[0]!r}: {tripped.said.iloc[0]}' if len(tripped) else ''
 
 # %% ../nbs/08_stopping.ipynb #61-d1a111aa
