@@ -6,13 +6,13 @@
 __all__ = ['SPECIAL', 'MARKS', 'TEMPLATE', 'pieces', 'build_tokenizer', 'write', 'joins', 'expressions', 'spell', 'Behaviour',
            'next_try', 'trace']
 
-# %% ../nbs/12_language.ipynb #03-ab718a5a
+# %% ../nbs/12_language.ipynb #03-c0547687
 import itertools, math, random, re
 from dataclasses import dataclass
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
-from .prompts import PROMPT_FORMATS, PUZZLE, SYSTEM, TAGS, Problem, make_prompt
+from .prompts import PROMPT_FORMATS, PUZZLE, SYSTEM, TAGS, Problem
 
 # %% ../nbs/12_language.ipynb #07-ca85d673
 SPECIAL = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'] # Padding, start of a turn, end of a turn
