@@ -17,7 +17,7 @@ from .prompts import Problem
 from .rewards import FAILURES, format_ok, grade
 from .scoring import accuracy_table, completions_table
 
-# %% ../nbs/15_outcomes.ipynb #12-7b04fd3d
+# %% ../nbs/15_outcomes.ipynb #12-97ca5356
 SHOWN = 'right expression shown, not answered'
 OUTCOMES = ('right', SHOWN, 'wrong value', 'dropped number', 'reused number', 'invented number', 'illegal token', 'malformed',
             'too long or too deep', 'division by zero', 'truncated', 'no answer') # From nearest to farthest
@@ -27,9 +27,8 @@ def readings(
     ops:str='+-*', # Operators that an answer may use
 )->pd.DataFrame: # The rows with `lenient`, `well_formed` and `outcome`
     "Read every completion again: leniently, and for its form."
-    again = [(grade(r.completion, Problem(r.nums, r.target), r.format, True, ops, r.truncated).correct, format_ok(r.completion, r.format))
-             for r in rows.itertuples()]
-    lenient,formed = [l for l,_ in again],[f for _,f in again]
+    lenient = [r.correct or grade(r.completion, Problem(r.nums, r.target), r.format, True, ops, r.truncated).correct for r in rows.itertuples()]
+    formed = [format_ok(t, f) for t,f in zip(rows.completion, rows.format)]
     outcome = ['right' if c else SHOWN if l else FAILURES[f] for c,l,f in zip(rows.correct, lenient, rows.failure)]
     return rows.assign(lenient=lenient, well_formed=formed, outcome=pd.Categorical(outcome, OUTCOMES))
 
