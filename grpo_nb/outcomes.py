@@ -6,7 +6,7 @@
 __all__ = ['SHOWN', 'OUTCOMES', 'STRATA', 'readings', 'decomposition', 'taxonomy', 'plot_taxonomy', 'examples', 'with_strata',
            'plot_strata']
 
-# %% ../nbs/15_outcomes.ipynb #03-735dfd69
+# %% ../nbs/15_outcomes.ipynb #03-f7320d06
 import pandas as pd
 from IPython.display import HTML
 from matplotlib import rc_context
@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from .plotting import MODEL_COLORS, STYLE
 from .problems import strata
 from .prompts import Problem
-from .rewards import FAILURES, format_ok, grade
+from .rewards import FAILURES, format_ok, shown
 from .scoring import accuracy_table, completions_table
 
-# %% ../nbs/15_outcomes.ipynb #12-97ca5356
+# %% ../nbs/15_outcomes.ipynb #12-bd39a4e3
 SHOWN = 'right expression shown, not answered'
 OUTCOMES = ('right', SHOWN, 'wrong value', 'dropped number', 'reused number', 'invented number', 'illegal token', 'malformed',
             'too long or too deep', 'division by zero', 'truncated', 'no answer') # From nearest to farthest
@@ -27,12 +27,12 @@ def readings(
     ops:str='+-*', # Operators that an answer may use
 )->pd.DataFrame: # The rows with `lenient`, `well_formed` and `outcome`
     "Read every completion again: leniently, and for its form."
-    lenient = [r.correct or grade(r.completion, Problem(r.nums, r.target), r.format, True, ops, r.truncated).correct for r in rows.itertuples()]
+    lenient = [r.correct or shown(r.completion, Problem(r.nums, r.target), ops) is not None for r in rows.itertuples()]
     formed = [format_ok(t, f) for t,f in zip(rows.completion, rows.format)]
     outcome = ['right' if c else SHOWN if l else FAILURES[f] for c,l,f in zip(rows.correct, lenient, rows.failure)]
     return rows.assign(lenient=lenient, well_formed=formed, outcome=pd.Categorical(outcome, OUTCOMES))
 
-# %% ../nbs/15_outcomes.ipynb #18-c61324e9
+# %% ../nbs/15_outcomes.ipynb #19-c61324e9
 def decomposition(
     rows:pd.DataFrame, # From `readings`
     by:list=['model','format'], # Columns whose values make the groups
@@ -43,7 +43,7 @@ def decomposition(
     return pd.DataFrame({'accuracy':m.correct, 'format rate':m.well_formed, 'accuracy given format':m.both/m.well_formed,
                          'right without format':m.apart, 'lenient accuracy':m.lenient, SHOWN:m.lenient - m.correct})
 
-# %% ../nbs/15_outcomes.ipynb #23-88aec01a
+# %% ../nbs/15_outcomes.ipynb #24-88aec01a
 def taxonomy(
     rows:pd.DataFrame, # From `readings`
     by:list=['model','format'], # Columns whose values make the groups
@@ -52,7 +52,7 @@ def taxonomy(
     counts = rows.groupby(list(by), sort=False).outcome.value_counts(sort=False).unstack(fill_value=0)
     return counts[[o for o in OUTCOMES if o in counts and counts[o].any()]].astype(int)
 
-# %% ../nbs/15_outcomes.ipynb #25-f3fa3ffa
+# %% ../nbs/15_outcomes.ipynb #26-f3fa3ffa
 _SHADES = dict(zip(OUTCOMES, ('#009E73','#7FCDB5','#F0E442','#E69F00','#D98200','#D55E00','#CC79A7','#B0649A','#8C4A85','#5E3C7A','#56B4E9','#999999')))
 
 def plot_taxonomy(
@@ -68,7 +68,7 @@ def plot_taxonomy(
         fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=7.5)
     return fig
 
-# %% ../nbs/15_outcomes.ipynb #28-198f0ab7
+# %% ../nbs/15_outcomes.ipynb #29-198f0ab7
 def examples(
     rows:pd.DataFrame, # From `readings`
     each:int=1, # Completions of each outcome
@@ -77,7 +77,7 @@ def examples(
     some = rows.sort_values('outcome', kind='stable').groupby('outcome', observed=True, sort=True).head(each)
     return completions_table(some, len(some), verdict=list(some.outcome))
 
-# %% ../nbs/15_outcomes.ipynb #32-e73561e4
+# %% ../nbs/15_outcomes.ipynb #33-e73561e4
 STRATA = dict(ops_needed=('add/subtract only suffices', 'multiplication needed', 'division needed', 'unsolvable'),
               tree_shape=('flat', 'sum of products', 'parentheses', 'unsolvable'),
               solutions=('0', '1', '2 or 3', '4 or more')) # Ways to divide puzzles, easiest first but for the last
@@ -92,7 +92,7 @@ def with_strata(
     s['solutions'] = pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str)
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
 
-# %% ../nbs/15_outcomes.ipynb #37-9c58fe59
+# %% ../nbs/15_outcomes.ipynb #38-9c58fe59
 _SHORT = {'add/subtract only suffices':'+ and - only', 'multiplication needed':'multiplication', 'division needed':'division', 'sum of products':'products'}
 
 def plot_strata(
