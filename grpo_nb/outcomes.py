@@ -77,7 +77,7 @@ def examples(
     some = rows.sort_values('outcome', kind='stable').groupby('outcome', observed=True, sort=True).head(each)
     return completions_table(some, len(some), verdict=list(some.outcome))
 
-# %% ../nbs/15_outcomes.ipynb #33-e73561e4
+# %% ../nbs/15_outcomes.ipynb #33-5c5d64dc
 STRATA = dict(ops_needed=('add/subtract only suffices', 'multiplication needed', 'division needed', 'unsolvable'),
               tree_shape=('flat', 'sum of products', 'parentheses', 'unsolvable'),
               solutions=('0', '1', '2 or 3', '4 or more')) # Ways to divide puzzles, easiest first but for the last
@@ -86,10 +86,12 @@ def with_strata(
     rows:pd.DataFrame, # From `evaluate`
     ops:str='+-*', # Operators that an answer may use
 )->pd.DataFrame: # The rows with the columns of `STRATA`
-    "What makes each row's puzzle easy or hard."
+    "What makes each row's puzzle easy or hard; solved anew unless the rows say it."
     once = rows.drop_duplicates('problem')
-    s = pd.DataFrame([strata(Problem(n, t), ops) for n,t in zip(once.nums, once.target)], index=once.problem.to_numpy())
-    s['solutions'] = pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str)
+    known = set(STRATA) - {'solutions'} | {'n_solutions'}
+    s = once.set_index('problem')[list(known)] if known <= set(once) else \
+        pd.DataFrame([strata(Problem(n, t), ops) for n,t in zip(once.nums, once.target)], index=once.problem.to_numpy())
+    s = s.assign(solutions=pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str))
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
 
 # %% ../nbs/15_outcomes.ipynb #38-9c58fe59
