@@ -6,7 +6,7 @@
 __all__ = ['KEY', 'MAY_CHANGE', 'parse_models', 'EvalConfig', 'eval_problems', 'rows_of', 'missing', 'open_exam', 'ask_model',
            'evaluate_models']
 
-# %% ../nbs/17_exam.ipynb #03-f9dc56b9
+# %% ../nbs/17_exam.ipynb #03-1b01bc22
 import hashlib, re, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .contamination import contamination
 from .lookup import preset_for
 from .models import check_device, check_model, load_model, load_tokenizer
+from .outcomes import readings
 from .problems import SPLITS, load_problems, problem_fingerprint, solve, strata
 from .prompts import PROMPT_FORMATS, check_ops
 from .runs import Run
@@ -155,7 +156,7 @@ def open_exam(
     return Run.start(cfg.run_name, settings, bool(m), MAY_CHANGE, outputs, problems=facts, dtype=dtype, models={**m.get('models', {}), **said},
                      lessons={**m.get('lessons', {}), **about}), problems, left
 
-# %% ../nbs/17_exam.ipynb #24-7e9a2f57
+# %% ../nbs/17_exam.ipynb #24-9534dcee
 def _fingerprint(model): # Of the weights
     h = hashlib.sha256()
     for name,p in model.state_dict().items(): h.update(name.encode()); h.update(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -175,7 +176,8 @@ def ask_model(cfg:EvalConfig, run:Run, problems:list, label:str, todo:list):
         for first in tqdm(range(0, len(ids), size), desc=f'{label} {fmt}', disable=not watched()):
             part = ids[first:first+size]
             rows = evaluate(model, tok, [problems[i] for i in part], fmt, k, T, budget, cfg.seed, cfg.batch_size, cfg.ops, part, model=label, step=step)
-            run.log_eval(rows.join(pd.DataFrame([strata(problems[i], cfg.ops) for i in rows.problem]))) # So that no report has to solve them again
+            needs = pd.DataFrame([strata(problems[i], cfg.ops) for i in rows.problem])
+            run.log_eval(readings(rows, cfg.ops).join(needs)) # So that no report has to read or solve again
             run.heartbeat()
 
 def evaluate_models(
