@@ -6,7 +6,7 @@
 __all__ = ['SHOWN', 'OUTCOMES', 'STRATA', 'readings', 'decomposition', 'taxonomy', 'plot_taxonomy', 'examples', 'with_strata',
            'plot_strata']
 
-# %% ../nbs/15_outcomes.ipynb #03-f7320d06
+# %% ../nbs/15_outcomes.ipynb #03-d5718537
 import pandas as pd
 from IPython.display import HTML
 from matplotlib import rc_context
@@ -15,7 +15,7 @@ from .plotting import MODEL_COLORS, STYLE
 from .problems import strata
 from .prompts import Problem
 from .rewards import FAILURES, format_ok, shown
-from .scoring import accuracy_table, completions_table
+from .scoring import EASY, accuracy_table, ceiling, completions_table
 
 # %% ../nbs/15_outcomes.ipynb #12-6994e44e
 SHOWN = 'right expression shown, not answered'
@@ -95,7 +95,7 @@ def with_strata(
     s = s.assign(solutions=pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str))
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
 
-# %% ../nbs/15_outcomes.ipynb #38-9c58fe59
+# %% ../nbs/15_outcomes.ipynb #38-061c7c01
 _SHORT = {'add/subtract only suffices':'+ and - only', 'multiplication needed':'multiplication', 'division needed':'division', 'sum of products':'products'}
 
 def plot_strata(
@@ -112,6 +112,7 @@ def plot_strata(
                 t = accuracy_table(rows[rows.model == m], [s]).set_index(s).reindex(order)
                 x = [j + .5*((i + .5)/len(models) - .5) for j in range(len(order))]
                 ax.errorbar(x, 100*t.accuracy, [100*(t.accuracy - t.low), 100*(t.high - t.accuracy)], fmt='o', ms=4, capsize=2, color=color, label=m)
+            for j,o in enumerate(order): ax.plot([j - .35, j + .35], [100*ceiling(rows[rows[s] == o])]*2, color='.4', ls='--', lw=1, label=EASY if j == 0 else None)
             labels = [f"{_SHORT.get(o, o)}\n({sizes[o]})" for o in order]
             ax.set(xticks=range(len(order)), xticklabels=labels, xlim=(-.6, len(order) - .4), ylim=(0, 100))
         for ax,name in zip(axes, ('operators needed', 'shape of the easiest solution', 'number of solutions')): ax.set_xlabel(f'{name} (puzzles)')
