@@ -1,7 +1,7 @@
 "The notebooks that papermill runs: what was asked for is what happens, and what cannot be is refused in one sentence."
 import json, re, shutil, sys
 import pytest
-from common import EXPERIMENTS, PAGES, ROOT, cells, names, sh
+from common import EXPERIMENTS, PAGES, ROOT, sh
 
 TINY = dict(model_name='small', iterations=2, batch_size=2, num_generations=4, max_new_tokens=16, val_batch_size=4, report_problems=4)
 EVALUATION = dict(run_name='smoke-eval', models='Base:small Smoke:smoke', num_problems=3, max_new_tokens=16)
