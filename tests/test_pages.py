@@ -8,10 +8,11 @@ from common import EXPERIMENTS, PAGES, ROOT, names
 
 def forked(page, outputs, log):
     "Run a page as `nbdev_test` does and say by the exit code whether it passed."
-    for fd in (1, 2): os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), fd)
+    sys.stdout = sys.stderr = open(log, 'a', buffering=1)  # pytest has put its own in their places
+    for fd in (1, 2): os.dup2(sys.stdout.fileno(), fd)
     os.environ['GRPO_OUTPUTS'] = str(outputs)
     passed, _ = run_page(page, skip_flags=get_config().tst_flags.split(), basepath=ROOT)
-    sys.stderr.flush()
+    sys.stdout.flush()
     os._exit(not passed)
 
 # Pages with parameters run under papermill, which executes the same cells and more
