@@ -120,7 +120,7 @@ def missing(
             for m in parse_models(cfg.models)}
     return {m:asks for m,every in left.items() if (asks := [a for a in every if a[3]])}
 
-# %% ../nbs/17_exam.ipynb #23-085012c6
+# %% ../nbs/17_exam.ipynb #23-e9a9167c
 MAY_CHANGE = ('models', 'formats', 'batch_size', 'device', 'verbose')
 
 def _lessons(name, label, problems, outputs): # What the record keeps about a model's training
@@ -152,7 +152,7 @@ def open_exam(
     said = {l:check_model(models[l], outputs, cfg.device) for l in left}
     dtype = cfg.dtype if cfg.dtype != 'auto' else 'bfloat16' if torch.cuda.is_available() and cfg.device != 'cpu' else 'float32'
     if m.get('dtype', dtype) != dtype: raise refuse(f"dtype should be {m['dtype']!r}, as for the rows that are there, not {dtype!r},")
-    about = {l:_lessons(models[l], l, problems, outputs) for l in left}
+    about = {l:_lessons(models[l], l, problems, outputs) for l in left if l not in m.get('weights', {})} # Else the rows' own stand
     return Run.start(cfg.run_name, settings, bool(m), MAY_CHANGE, outputs, problems=facts, dtype=dtype, models={**m.get('models', {}), **said},
                      lessons={**m.get('lessons', {}), **about}), problems, left
 
