@@ -140,15 +140,14 @@ class LiveFigure:
         if self.handle: self.handle.update(Image(curve.read_bytes()))
         self.last = time.monotonic()
 
-# %% ../nbs/10_training.ipynb #28-fe96f6dd
+# %% ../nbs/10_training.ipynb #28-98272a93
 def time_to_stop(
     cfg:GRPOConfig, # Settings
     run:Run, # The run, with the rows of its latest evaluation
 )->str: # Why, or nothing
     "Whether `stop_when` asks to end the run now."
     if cfg.stop_when == 'never': return ''
-    rows = run.eval_rows
-    return should_stop(rows[rows.kind == 'periodic'], run.metrics, cfg.stop_when, cfg.prompt_format,
+    return should_stop(run.eval_rows, run.metrics, cfg.stop_when, cfg.prompt_format,
                        looks=-(-cfg.iterations//(cfg.eval_every or cfg.log_every)), max_new_tokens=cfg.max_new_tokens)
 
 # %% ../nbs/10_training.ipynb #31-bdadee5e
