@@ -160,7 +160,7 @@ class RecordSettings(Settings):
     save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
     limits = dict(num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
-# %% ../nbs/09_settings.ipynb #52-eef1dc02
+# %% ../nbs/09_settings.ipynb #52-d8314e9d
 @dataclass(frozen=True)
 class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     "All settings of a training run. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -181,5 +181,5 @@ class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
         "Settings with the preset that suits the model; what is given is never overridden."
         asked = cls(**given)
         preset = preset_for(asked.model_name, device=asked.device)
-        if asked.lora_rank and preset: preset['learning_rate'] *= 5
+        if asked.lora_rank and preset: preset['learning_rate'] *= 2.5
         return cls(**{**preset, **given})
