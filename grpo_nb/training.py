@@ -173,7 +173,7 @@ def log_line(
     return (f"step {row['step']:>4}/{iterations}  reward {row['reward']:.3f}  accuracy {row['accuracy']:.3f}  kl {row['kl']:.4f}  entropy {row['entropy']:.3f}  "
             f"length {row['completion_length']:.0f}\n      {c['nums']} → {c['target']} | {t if len(t) < 240 else t[:240] + '…'} | {verdict}")
 
-# %% ../nbs/10_training.ipynb #27-fe137afb
+# %% ../nbs/10_training.ipynb #27-777f1eb1
 class LiveFigure:
     "The run's curves, redrawn in the notebook's output and in outputs/."
     def __init__(self,
@@ -191,7 +191,7 @@ class LiveFigure:
         if not force and time.monotonic() - self.last < self.every: return
         try: self.draw()
         except Exception as e: # A picture is never worth a run
-            why,self.said = self.said,f'{type(e).__name__}: {e}'
+            why,self.said = self.said,f"{e.strerror}: {e.filename2 or e.filename or 'figure'}" if isinstance(e, OSError) else f'{type(e).__name__}: {e}'
             if why != self.said: tqdm.write(f'the figures of run {self.run.run_name!r} could not be made ({self.said}); training goes on')
         self.last = time.monotonic()
 
