@@ -3,7 +3,8 @@ import argparse, ast, random, re, sys, time
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
-from common import ROOT, table, write
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 from grpo_nb.problems import sample_problem, solve
 from grpo_nb.prompts import PROMPT_FORMATS, Problem
 from grpo_nb.rewards import format_ok, grade, reward_function, safe_eval, shown
@@ -155,13 +156,15 @@ def attack(text, problem, truncated, ops):
             if why := objection(g, text, problem, fmt, lenient, ops): wrong.append(f'{name}: {why}: {g.expression!r:.200}')
         a, b = verdicts.get((fmt, False)), verdicts.get((fmt, True))
         if a and b and (a.correct > b.correct or a.reward != b.reward): wrong.append(f'{fmt}: the lenient reading takes back the strict one')
-        for call in (lambda: format_ok(text, fmt), lambda: safe_eval(text, ops), lambda: shown(text, problem, ops), lambda: reward_function([text], [problem], fmt, ops)):
-            try: slowest = max(slowest, (clocked(call)[1], 'other functions'))
-            except Exception as e: raised.append(f'{fmt}: {e!r:.200}')
+    for call in (lambda: format_ok(text, 'natural'), lambda: format_ok(text, 'zero-shot'), lambda: safe_eval(text, ops), lambda: shown(text, problem, ops),
+                 lambda: reward_function([text]*2, [problem]*2, 'natural', ops)):
+        try: call()
+        except Exception as e: raised.append(f'{e!r:.200}')
     return wrong, raised, slowest, accepted
 
 
 def main(argv=None):
+    from common import table, write # Here, since the tests use what is above and have a `common` of their own
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument('--seconds', type=float, default=60, help='how long to attack')
     p.add_argument('--seed', type=int, default=0, help='of the completions')

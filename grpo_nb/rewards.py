@@ -77,7 +77,7 @@ _GAP = re.compile(r'''(?P<word>(?<![\w\\])(?!(?:[xX]|plus|minus|times|mod)\b)[A-
   |\n[ \t]*(?:[-*•]+|\d+[.)](?=\s))|(?<=[\w)])[ \t]*\n\s*(?=[\w(])  # list marks; a line end between two operands
   |\\(?:[][()]|(?:boxed|text|quad|implies|[Rr]ightarrow)\b)|[.,](?!\d)|["#$':;<=>?`\0]|(?![√÷∗⋅–—])[^\0-\x7f]''', re.X | re.A)
 
-# %% ../nbs/02_rewards.ipynb #39-02c7db35
+# %% ../nbs/02_rewards.ipynb #39-f3d01300
 _MIRROR = str.maketrans('()', ')(')
 _EDGE = re.compile(r'[-\s–—![\]{}]|(?<=\W)\*(?=\S)')
 
@@ -93,17 +93,18 @@ def _trim(s):
     return s
 
 _FLAT = re.compile(r'[-\s–—![\]{}()*]*[0-9]+(?:[ \t-\r)]*[-+*/][-( \t-\r]*[0-9]+)+[-\s–—![\]{}()*]*')
-_SIGNS, _BLANKS, _TWO, _NUMBER = map(re.compile, ('[=:?"#<>]+', r'[ \t]+(?=[ \t])|\n+(?=\n\n)', '[0-9][^0-9]+[0-9]', ' (?=[0-9])'))
+_SIGNS, _TWO = re.compile('[=:?"#<>。，：；]+'), re.compile('[0-9][^0-9]+[0-9]')
+_BLANKS, _CUT = re.compile(r'[ \t]+(?=[ \t])|\n+(?=\n\n)'), re.compile(' (?=[0-9]|[A-Za-z]{2,} )')
 
 def _shorten(text):
-    "A text without what holds no two numbers; if that is too long, its end from a number on."
+    "A text without what holds no two numbers; if that is too long, its end from a number or word on."
     kept, size = [''], 1
     for s in reversed(_SIGNS.split(text)):
         if len(s) < 3 or not _TWO.search(s): continue
         kept.append(_BLANKS.sub('', s))
         if (size := size + 1 + len(kept[-1])) > MAX_READ: break
     text = '='.join(['', *reversed(kept)])
-    return text if size <= MAX_READ else text[m.end():] if (m := _NUMBER.search(text, size - MAX_READ)) else ''
+    return text if size <= MAX_READ else text[m.end():] if (m := _CUT.search(text, size - MAX_READ)) else ''
 
 def _spans(text, ops, signs=_TWINS):
     "Every maximal stretch of free text that is an expression with an operator, the last one first."
