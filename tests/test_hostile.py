@@ -1,11 +1,11 @@
 "Text, files and folders that mean harm, or were damaged: the verifier decides, the loaders say one sentence, the tables escape."
-import html, json, os, pickle, random, re, shutil, sys, traceback
+import html, json, os, pickle, random, re, shutil, sys
 from html.parser import HTMLParser
 from pathlib import Path
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
-from common import ROOT, sh
+from common import ROOT
 sys.path.insert(0, str(ROOT/'benchmarks'))
 import fuzz
 from grpo_nb import rewards
@@ -77,7 +77,7 @@ def test_the_other_parser_is_one():
 
 gaps = st.sampled_from(('', ' ', '  ', '\t', ' \t '))
 @often(300)
-@given(puzzles.filter(solve), st.integers(0, 10**6), gaps, st.sampled_from(('', '\n', ' ', ' \r\n\t')), st.sampled_from(fuzz.UNITS + ['1 + 1 = 2. ', '<answer>1</answer>']), st.sampled_from((0, 1, 40, 7000)))
+@given(puzzles.filter(solve), st.integers(0, 10**6), gaps, st.sampled_from(('', '\n', ' ', ' \r\n\t')), st.sampled_from(fuzz.UNITS + ['1 + 1 = 2. ', '<answer>1</answer>']), st.sampled_from((0, 1, 40, 1800)))
 def test_a_solution_is_accepted_in_any_dress_that_is_allowed(p, k, gap, edge, noise, times):
     right = solve(p)[k % len(solve(p))].replace(' ', gap)
     noise = '' if '<th' in noise else noise*times
@@ -119,11 +119,18 @@ def test_corpus_keeps_its_verdicts():
     found = [grade(r['completion'], Problem(r['nums'], r['target']), 'natural' if r['format'] == 'natural' else 'zero-shot').correct for r in rows]
     assert all(c == (r['expect'] == 'correct') for c, r in zip(found, rows) if not r.get('debatable'))
 
-def test_fuzz_runs_and_finds_nothing(tmp_path):
-    done = sh(sys.executable, 'benchmarks/fuzz.py', '--seconds', '.1', '--seed', '3', '--out', tmp_path)
+def test_fuzz_runs_and_finds_nothing(tmp_path, monkeypatch):
+    import types
+    write = lambda path, script, settings, **results: path.write_text(json.dumps(settings | results))
+    monkeypatch.setitem(sys.modules, 'common', types.SimpleNamespace(table=print, write=write))
+    fuzz.main(['--seconds', '1', '--seed', '3', '--out', str(tmp_path)])
     found = json.loads((tmp_path/'fuzz.json').read_text())
-    assert not found['raised'] and not found['wrong'] and set(found['kinds']) == set(fuzz.KINDS), done.stdout # How fast it was is for the record
-    assert sh(sys.executable, 'benchmarks/fuzz.py', '--seconds', '0').returncode == 2
+    assert not found['raised'] and not found['wrong'] and set(found['kinds']) == set(fuzz.KINDS) # How fast it was is for the record
+    with pytest.raises(SystemExit): fuzz.main(['--seconds', '0'])
+
+def test_the_record_of_the_fuzz_run_is_clean():
+    found = json.loads((ROOT/'benchmarks/results/fuzz.json').read_text())
+    assert not found['raised'] + found['wrong'] + found['slow'] and found['slowest_ms'] <= fuzz.LIMIT and all(k['longest'] == fuzz.LONGEST for k in found['kinds'].values())
 
 # Loaders
 
@@ -306,3 +313,80 @@ def test_junk_in_settings(name):
 def test_unknown_settings_are_named():
     with pytest.raises(TypeError, match='no_such'): GRPOConfig(no_such=1)
     assert given_settings(GRPOConfig, {}) == {} and given_settings(GRPOConfig, {'In': ['', 'x = 1', '# Parameters\nresume = True'], 'resume': True}) == dict(resume=True)
+
+# Tables
+
+class Parsed(HTMLParser):
+    "Elements with their attributes, the text, and whether all that opened was closed in order."
+    def __init__(self, source):
+        super().__init__(convert_charrefs=True)
+        self.found, self.open, self.said = set(), [], ''
+        self.feed(source)
+        self.close()
+        assert not self.open, self.open
+    def handle_starttag(self, tag, attrs):
+        self.found |= {(tag, *sorted(attrs))}
+        if tag != 'br': self.open.append(tag)
+    def handle_endtag(self, tag): assert self.open.pop() == tag
+    def handle_data(self, data): self.said += data
+    def handle_comment(self, data): pytest.fail(f'a comment: {data!r}')
+    handle_decl = handle_pi = unknown_decl = handle_comment
+
+EVIL = ['<script>alert(1)</script><img src=x onerror=alert(1)>', '"><svg onload=alert(1)>', "' onmouseover='alert(1)", '&lt;script&gt;alert(1)&lt;/script&gt;', '&#60;script&#62;', '</td></tr></table><h1>all right</h1>', '</pre><b>', '<!-- ', '-->', '<![CDATA[x]]>', '<?php ?>',
+        '<think><script></think></script>', '<think>a<answer>b</think>c</answer>', '</think><think>', '<answer><answer></answer>', '<think>' * 50, '</answer>' * 50, '<think onclick=x>', '<think\n>a</think>', '<answer style="x">3</answer>', '<<think>>', '<think</think>', '&think;', '<small>', '</span>',
+        '</small></span><img src=x>', '$\\href{javascript:alert(1)}{x}$', '\\(x\\)', '[x](javascript:alert(1))', '**x** <u>', '\0<\0script>', '\u202eevil', '\ud800<script>', '\x1b[2J', 'javascript:alert(1)', '\r\n<p>', '＜script＞', '\\1\\g<0>', '{0}{}', '%s%d', '']
+
+def evil_texts():
+    rng = random.Random(7)
+    pieces = [*EVIL, '<think>', '</think>', '<answer>', '</answer>', 'a', '<', '>', '&', '"', "'"]
+    return EVIL + [''.join(rng.choices(pieces, k=rng.randrange(2, 9))) for _ in range(150)]
+
+def rows_of(texts, **more):
+    found = [dict(completion=t, nums=[3, 5, 2], target=17, problem='3 5 2 = 17', format='zero-shot', model='m', num_count=3, truncated=False, **vars(grade(t, PUZZLES[0], 'zero-shot'))) for t in texts]
+    return pd.DataFrame(found).assign(**more)
+
+def only_ours(source, texts, make):
+    "No element or attribute but those of a harmless table, and the text to be read."
+    parsed, ours = Parsed(source), Parsed(make(['<think> a </think> <answer> b </answer>', '<answer>3 * 5 + 2</answer>', 'x'])).found
+    assert parsed.found <= ours, parsed.found - ours
+    for t in texts: # All that a screen can show is there, as it was written
+        assert re.sub('[^!-~]', '', t) in re.sub('[^!-~]', '', parsed.said), t
+    assert not re.search('[\0-\x08\x0b-\x1f\x7f\u202a-\u202e\ud800-\udfff]', source)
+
+def test_tables_of_completions_escape():
+    from grpo_nb.scoring import completions_table
+    for texts in ([t] for t in evil_texts()): only_ours(completions_table(rows_of(texts)).data, texts, lambda ts: completions_table(rows_of(ts)).data)
+    texts = evil_texts()
+    only_ours(completions_table(rows_of(texts), len(texts)).data, texts, lambda ts: completions_table(rows_of(ts)).data)
+    odd = rows_of(['x']*2, nums=[['<b>', '"'], [3]], target=['<i>', 17]) # From a file that someone else wrote
+    assert Parsed(completions_table(odd, verdict=['<script>', '&lt;']).data).found <= Parsed(completions_table(rows_of(['x'])).data).found
+
+def test_colours_follow_the_tags():
+    from grpo_nb.scoring import completions_table
+    source = completions_table(rows_of(['<think> a </think> b <answer> c </answer>'])).data
+    assert source.count('<span style="color:#888"> a </span>') == 1 and 'underline' not in source and source.count('<small style="color:#CC79A7">') == 4
+    assert completions_table(rows_of(['<think> a <answer> b'])).data.count('<span') == 1 # Only the verdict
+
+def test_outcomes_escape():
+    from grpo_nb.outcomes import examples
+    make = lambda ts: examples(rows_of(ts, outcome=pd.Categorical(['wrong value']*len(ts))), len(ts)).data
+    for texts in ([t] for t in evil_texts()): only_ours(make(texts), texts, make)
+
+def test_answers_escape():
+    from grpo_nb.inference import Answer, AskConfig
+    make = lambda ts: Answer(AskConfig('3 5 2 = 17'), 'm', rows_of(ts))._repr_html_()
+    for texts in ([t] for t in evil_texts() if t.strip()): only_ours(make(texts), texts, lambda ts: make(ts) + make(ts[:1]) + make(ts[1:2]))
+    for model in EVIL:
+        source = Answer(AskConfig('3 5 2 = 17'), model, rows_of(['x']))._repr_html_()
+        assert Parsed(source).found <= Parsed(make(['x'])).found
+    foreign = Answer(AskConfig('<script>alert(1)</script>'), 'm', rows_of(EVIL[:3])[['completion', 'truncated']])
+    assert not {'script', 'img', 'svg'} & {t[0] for t in Parsed(foreign._repr_html_()).found}
+
+def test_frames_and_sentences_escape():
+    from grpo_nb.scoring import accuracy_table
+    from grpo_nb.transfer import results
+    label = '<img src=x onerror=alert(1)>'
+    rows = rows_of(EVIL[:12], problem=[f'{k}' for k in range(12)], model=label, ops_needed='multiplication needed')
+    for frame in (accuracy_table(rows, ['num_count', 'model', 'format']), rows): assert 'img' not in {t[0] for t in Parsed(frame._repr_html_()).found}
+    said = results(rows, trained={label: '<script>x</script>'}).data
+    assert '<img' not in said and '<script' not in said and html.escape(label, quote=False) in said
