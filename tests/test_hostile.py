@@ -130,7 +130,7 @@ def test_fuzz_runs_and_finds_nothing(tmp_path, monkeypatch):
 
 def test_the_record_of_the_fuzz_run_is_clean():
     found = json.loads((ROOT/'benchmarks/results/fuzz.json').read_text())
-    assert not found['raised'] + found['wrong'] + found['slow'] and found['slowest_ms'] <= fuzz.LIMIT and all(k['longest'] == fuzz.LONGEST for k in found['kinds'].values())
+    assert not found['raised'] + found['wrong'] + found['slow'] and found['slowest_ms'] <= fuzz.LIMIT and all(k['longest'] > .9*fuzz.LONGEST for k in found['kinds'].values())
 
 # Loaders
 
