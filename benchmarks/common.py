@@ -402,7 +402,12 @@ def save(script, a, model=None, **results):
     odd = [f'{k}{text(getattr(a, k))}' for k in NAMED if getattr(a, k, None) != a.defaults.get(k)]
     path = a.out/f"{'-'.join([script, model or a.model, str(a.new), a.dtype, a.device, *odd])}.json"
     settings = {k: v for k, v in vars(a).items() if isinstance(v, (int, float, str, list, type(None))) and k not in ('peak', 'point')}
-    made = dict(script=script, date=str(date.today()), settings=settings, hardware=hardware(a.device),
+    return write(path, script, settings, a.device, **results)
+
+
+def write(path, script, settings, device='cpu', **results):
+    "Write a result with what a reader needs to judge it; returns the path to print."
+    made = dict(script=script, date=str(date.today()), settings=settings, hardware=hardware(device),
                 versions={k: installed(k) for k in ('torch', 'transformers', 'trl', 'vllm')} | dict(python=platform.python_version()))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(made | results, indent=1) + '\n')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LARGEST', 'MOST', 'parse_question', 'reason', 'AskConfig', 'Answer', 'ask', 'main']
 
-# %% ../nbs/21_inference.ipynb #03-abc4297d
+# %% ../nbs/21_inference.ipynb #03-1a62e43e
 import html, re, sys
 from argparse import ArgumentParser
 from collections import Counter
@@ -18,7 +18,7 @@ from .problems import solve
 from .prompts import SYSTEM, Problem, make_prompt
 from .rewards import FAILURES
 from .rollouts import generate
-from .scoring import evaluate, wilson_interval
+from .scoring import _plain, evaluate, wilson_interval
 from .settings import Settings
 
 # %% ../nbs/21_inference.ipynb #07-8f7b0279
@@ -122,11 +122,10 @@ class Answer:
         share = f'{self.right} of {n} right: {self.right/n:.0%}, with 95% confidence between {low:.0%} and {high:.0%}.'
         return [share]*(n > 1) + [_solutions(self.problem)]
 
-# %% ../nbs/21_inference.ipynb #38-74282b37
+# %% ../nbs/21_inference.ipynb #38-ef91da04
 def _parts(self):
     "Number, completion and verdict of each row."
-    clean = lambda t: re.sub('[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]', '\ufffd', t.strip())
-    return [(f'{i}.' * (len(self.rows) > 1), clean(t), clean(v)) for i,(t,v) in enumerate(zip(self.rows.completion, self.verdicts()), 1)]
+    return [(f'{i}.' * (len(self.rows) > 1), _plain(t.strip()), _plain(v)) for i,(t,v) in enumerate(zip(self.rows.completion, self.verdicts()), 1)]
 
 def _text(self): # For the shell
     lines = [line for i,t,v in _parts(self) for line in (f'{i} {t}'.strip(), f'→ {v}') if line != '→ ']

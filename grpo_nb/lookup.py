@@ -33,10 +33,10 @@ def _policies(outputs=None):
     "The folder with a `<run_name>/policy` for each run."
     return Path(outputs or outputs_dir())/'checkpoints'
 
-# %% ../nbs/03_lookup.ipynb #19-9eab7fa9
+# %% ../nbs/03_lookup.ipynb #19-44225829
 def _at(run, step):
     "The checkpoint of a step of a run, by its `policies/run` folder."
-    steps = {str(int(f.parent.name[5:])): f.parent for f in sorted(run.glob('step-[0-9]*/manifest.json'))}
+    steps = {str(int(n)): f.parent for f in sorted(run.glob('step-*/manifest.json')) if (n := f.parent.name[5:]).isdecimal()}
     if step in steps: return steps[step]
     there = 'checkpoints of steps ' + ', '.join(steps) if steps else 'no complete checkpoint'
     raise FileNotFoundError(f"model_name='{run.name}@{step}': run {run.name!r} has {there}, got {step}")
@@ -50,7 +50,7 @@ def _near(name, policies):
     near = difflib.get_close_matches(name, [*runs, 'small', 'auto'])
     return f"{', did you mean ' + ' or '.join(map(repr, near)) + '?' if near else ''} (runs there: {', '.join(runs) or 'none'})"
 
-# %% ../nbs/03_lookup.ipynb #24-fc0ee9e9
+# %% ../nbs/03_lookup.ipynb #24-a53cd281
 def resolve_model_name(
     name:str, # 'small', 'auto', a folder, a run_name, 'RUN@STEP', a hub id or 'hf://ID'
     outputs:str|Path|None=None, # Folder of all runs; None finds it
@@ -58,14 +58,14 @@ def resolve_model_name(
 )->tuple: # Kind ('small', 'folder', 'run', 'step' or 'hub'), path or hub id, and a sentence that says so
     "Say what a model name means, without loading anything."
     found = lambda kind, path, what: (kind, str(path), f'model_name={name!r} is {what}.')
-    if not isinstance(name, str) or not name.strip(): raise ValueError(f'model_name={name!r}; allowed: {ALLOWED}')
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 4096: raise ValueError(f'model_name={name!r}; allowed: {ALLOWED}')
     if name=='small': return found('small', SMALL, 'the small model shipped with the package')
     if name=='auto':
         if torch.cuda.is_available() and not device.startswith('cpu'): return found('hub', HUB_DEFAULT, f'{HUB_DEFAULT}, because there is a GPU')
         why = f'device is {device!r}' if device.startswith('cpu') else 'there is no GPU'
         return found('small', SMALL, f'the small model shipped with the package, because {why}')
     if name.startswith('hf://'): return found('hub', name[5:], f'{name[5:]} on the Hugging Face hub')
-    folder, policies = Path(name).expanduser(), _policies(outputs)
+    folder, policies = Path(os.path.expanduser(name)), _policies(outputs) # Unlike `Path.expanduser` it leaves an unknown ~user as it is
     if (folder/'config.json').exists(): return found('folder', folder, 'a local folder')
     if (policies/name/'policy'/'config.json').exists(): return found('run', policies/name/'policy', f'the policy trained by run {name!r}')
     run, at, step = name.rpartition('@')
@@ -77,9 +77,12 @@ def resolve_model_name(
 PRESETS = {'small': dict(iterations=200, learning_rate=2e-4, warmup_steps=5, max_new_tokens=64, clip_grad_norm=1.0,
                          optimizer='adamw', num_threads=1)}
 
-# %% ../nbs/03_lookup.ipynb #45-060c9fa3
+# %% ../nbs/03_lookup.ipynb #45-b16b6b11
 def _size(folder):
-    cfg = json.loads((Path(folder)/'config.json').read_text())
+    file = Path(folder)/'config.json'
+    try: cfg = json.loads(file.read_text('utf-8'))
+    except (OSError, ValueError, RecursionError) as e: raise ValueError(f"{file} cannot be read ({str(e).splitlines()[0]})") from None
+    if not isinstance(cfg, dict): raise ValueError(f'{file} should hold an object, got {type(cfg).__name__}')
     return [cfg.get(o) for o in ('vocab_size', 'hidden_size', 'num_hidden_layers')]
 
 def preset_for(

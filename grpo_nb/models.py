@@ -20,11 +20,20 @@ from transformers.utils import logging
 from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_name
 from .lora import merge_adapter, plain_model
 
-# %% ../nbs/03_models.ipynb #08-06886eac
+# %% ../nbs/03_models.ipynb #08-a69d1cb7
+@contextmanager
+def _refused(what, allowed=ALLOWED, error=OSError):
+    "One sentence for whatever goes wrong in a block."
+    try: yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit): raise
+    except BaseException as e:
+        why = str(e).strip().split('\n')[0][:300].rstrip('.:')
+        raise error(f'{what} ({type(e).__name__}: {why}); allowed: {allowed}') from None
+
 def _open(cls, path, kind, needs=None, **kwargs):
-    "`cls.from_pretrained`, from the local copy if it can be; one sentence for whatever goes wrong."
+    "`cls.from_pretrained`, from the local copy if it can be."
     load, bars = partial(cls.from_pretrained, path, trust_remote_code=False, **kwargs), logging.is_progress_bar_enabled()
-    try:
+    with _refused(f'model_name={path!r} could not be opened'):
         if kind!='hub' or not needs or isinstance(try_to_load_from_cache(path, needs), str):
             logging.disable_progress_bar()
             try: return load(local_files_only=True)
@@ -34,11 +43,15 @@ def _open(cls, path, kind, needs=None, **kwargs):
                 if bars: logging.enable_progress_bar()
         HfApi().model_info(path, timeout=10)
         return load(local_files_only=False)
-    except Exception as e:
-        why = str(e).strip().split('\n')[0].rstrip('.')
-        raise OSError(f'model_name={path!r} could not be opened ({type(e).__name__}: {why}); allowed: {ALLOWED}') from None
 
-# %% ../nbs/03_models.ipynb #17-7dbda6d0
+def _config(path, kind):
+    "A model's configuration, once it is known to name no code."
+    cfg = _open(AutoConfig, path, kind)
+    how = getattr(cfg, '_attn_implementation', None)
+    if how not in (None, 'eager', 'sdpa', 'flash_attention_2'): raise ValueError(f"model_name={path!r} asks for attn_implementation={how!r}; allowed: 'eager', 'sdpa', 'flash_attention_2'")
+    return cfg
+
+# %% ../nbs/03_models.ipynb #17-4304a548
 PROBE = 'Using the numbers [10, 7, 3]: <think> 10 * 7 - 3 = 67 </think>'
 
 def load_tokenizer(
@@ -51,9 +64,12 @@ def load_tokenizer(
     path = _home(kind, path)
     exact = kind!='hub' and (Path(path)/'tokenizer.json').exists()
     tok = _open(PreTrainedTokenizerFast if exact else AutoTokenizer, path, kind, needs='tokenizer.json')
-    back = tok.decode(tok.encode(PROBE, add_special_tokens=False))
+    with _refused(f'the tokenizer of model_name={name!r} cannot be used', 'one that gives text back', ValueError): back = tok.decode(tok.encode(PROBE, add_special_tokens=False))
     if back.split()!=PROBE.split(): raise ValueError(f'the tokenizer of model_name={name!r} turns {PROBE!r} into {back!r}; allowed: one that gives text back')
     if not tok.chat_template: raise ValueError(f'the tokenizer of model_name={name!r} has no chat template; allowed: instruct models')
+    with _refused(f'the chat template of model_name={name!r} cannot be used', 'one for system and user', ValueError):
+        tok.apply_chat_template([dict(role=r, content=PROBE) for r in ('system', 'user')], tokenize=False, add_generation_prompt=True)
+    if tok.eos_token_id is None: raise ValueError(f'the tokenizer of model_name={name!r} has no token that ends a text; allowed: one with an eos_token')
     if tok.pad_token is None: tok.pad_token = tok.eos_token
     tok.padding_side = 'left'
     return tok
@@ -67,7 +83,14 @@ def check_device(
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
     raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
 
-# %% ../nbs/03_models.ipynb #28-20c1168d
+# %% ../nbs/03_models.ipynb #28-8ec7eaf4
+def _weights(name, kind, home, dtype):
+    "The model in a folder or on the hub, if its tensors are those of its configuration."
+    model, info = _open(AutoModelForCausalLM, home, kind, config=_config(home, kind), dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True)
+    lost, extra = sorted(info['missing_keys']), sorted(info['unexpected_keys'] if kind!='hub' else ())
+    if lost or extra: raise ValueError(f"the weights of model_name={name!r} do not fit its config.json: {len(lost)} tensors missing, {len(extra)} unknown, first {(lost + extra)[0]!r}; allowed: {ALLOWED}")
+    return model
+
 def load_model(
     name:str='auto', # Any model name
     dtype:str='auto', # 'float32', 'bfloat16', or 'auto': bfloat16 on a GPU, float32 without
@@ -81,13 +104,12 @@ def load_model(
     if dtype=='auto': dtype = 'float32' if device=='cpu' else 'bfloat16'
     if dtype not in ('float32', 'bfloat16'): raise ValueError(f"dtype={dtype!r}; allowed: 'auto', 'float32', 'bfloat16'")
     note = _note(path) if kind=='step' else None
-    model = (load_model(note['base'], dtype, 'cpu', outputs) if note else
-             _open(AutoModelForCausalLM, _home(kind, path), kind, dtype=getattr(torch, dtype), use_safetensors=True))
+    model = load_model(note['base'], dtype, 'cpu', outputs) if note else _weights(name, kind, _home(kind, path), dtype)
     if kind=='step': _put(model, path, note)
     model.source = dict(small='small', hub=f'hf://{path}', folder=str(Path(path).resolve())).get(kind, name)
     return model.to(device).eval()
 
-# %% ../nbs/03_models.ipynb #38-530e6988
+# %% ../nbs/03_models.ipynb #38-46034c29
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it
@@ -96,30 +118,27 @@ def check_model(
     "Make sure that a model can be opened, without reading its weights."
     kind, path, sentence = resolve_model_name(name, outputs, device)
     load_tokenizer(name, outputs, device)
-    _open(AutoConfig, _home(kind, path), kind)
+    _config(_home(kind, path), kind)
     if kind=='step' and (note := _note(path)): check_model(note['base'], outputs, device)
     if kind!='hub' and not any(Path(path).glob('*.safetensors')):
         raise FileNotFoundError(f'model_name={name!r} has no *.safetensors in {path}; allowed: {ALLOWED}')
     return sentence
 
-# %% ../nbs/03_models.ipynb #43-7c69911f
+# %% ../nbs/03_models.ipynb #43-f7a1a737
 def _note(step):
     "What a checkpoint says of its adapter; None where it has none."
     state = Path(step)/'state.json'
-    return json.loads(state.read_text()).get('lora') if state.exists() else None
+    with _refused(f'{state} could not be read', 'a complete checkpoint'): return json.loads(state.read_text()).get('lora') if state.exists() else None
 
 def _put(model, step, note=None):
     "Replace a policy's weights by those of a checkpoint of the same run, or merge its adapter in."
-    try:
+    with _refused(f"{Path(step)/'weights.safetensors'} could not be opened", 'a complete checkpoint'):
         data = (Path(step)/'weights.safetensors').read_bytes()
         noted = json.loads((Path(step)/'manifest.json').read_text()).get('weights.safetensors', {}).get('sha256')
         if noted not in (None, hashlib.sha256(data).hexdigest()): raise ValueError('other bytes than were written')
         if note: return merge_adapter(model, load_tensors(data), note)
         lost, extra = model.load_state_dict(load_tensors(data), strict=False)
         if wrong := extra + [n for n, _ in model.named_parameters() if n in lost]: raise ValueError(f'{len(wrong)} tensors do not match, first {wrong[0]}')
-    except Exception as e:
-        why = str(e).strip().split('\n')[0].rstrip('.:')
-        raise OSError(f"{Path(step)/'weights.safetensors'} could not be opened ({type(e).__name__}: {why}); allowed: a complete checkpoint") from None
     return model
 
 # %% ../nbs/03_models.ipynb #53-b8819f43

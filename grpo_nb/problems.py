@@ -151,12 +151,12 @@ def easy_share(
     "The share that can be solved by adding and subtracting alone."
     return sum(strata(p)['ops_needed'] == 'add/subtract only suffices' for p in problems)/len(problems)
 
-# %% ../nbs/01_problems.ipynb #59-e3d0b815
+# %% ../nbs/01_problems.ipynb #59-3d1824fb
 def _whole(x):
     "An integer out of its text or an integral float; anything else unchanged, for `Problem` to refuse."
     return int(x) if isinstance(x, str) and re.fullmatch('[0-9]{1,99}', x) or isinstance(x, float) and x.is_integer() else x
 
-_READERS = {'.jsonl': lambda path: [line for line in Path(path).read_text('utf-8').split('\n') if line.strip()],
+_READERS = {'.jsonl': lambda path: [line for line in Path(path).read_text('utf-8-sig').split('\n') if line.strip()],
             '.csv': lambda path: pd.read_csv(path, dtype=str).to_dict('records'),
             '.parquet': lambda path: pd.read_parquet(path).to_dict('records')}
 
@@ -165,20 +165,26 @@ def load_problems(
 )->list[Problem]: # One problem a row, in the order of the file
     "Read puzzles in the schema of the public Countdown sets."
     kind, out = Path(path).suffix, []
+    brief = lambda e: next(iter(str(e).splitlines()), type(e).__name__)[:200]
     if kind not in _READERS: raise ValueError(f'{path}: should end in .jsonl, .csv or .parquet, got {kind!r}')
-    try: rows = _READERS[kind](path)
-    except (OSError, ValueError, ImportError) as e: raise ValueError(f"{path}: cannot be read ({str(e).splitlines()[0]})") from None
+    try:
+        if Path(path).exists() and not Path(path).is_file(): raise OSError('it is no file')
+        rows = _READERS[kind](path)
+    except Exception as e: raise ValueError(f"{path}: cannot be read ({brief(e)})") from None
     for i, row in enumerate(rows, 1):
         try:
             col = 'row'; row = json.loads(row) if kind == '.jsonl' else row
             if not isinstance(row, dict): raise TypeError(f'should be an object with nums and target, got {row!r:.60}')
-            col = 'nums'; nums = re.findall(r'[^\s,\[\]]+', row['nums']) if isinstance(row['nums'], str) else row['nums']
+            col = 'nums'; nums = row['nums']
+            if isinstance(nums, str): nums = re.findall(r'[^\s,\[\]]+', nums)
+            if isinstance(nums, dict) or not hasattr(nums, '__len__'): raise TypeError(f'should be a list of integers, got {nums!r:.60}')
             nums = Problem([_whole(n) for n in nums], 0).nums
             col = 'target'; p = Problem(nums, _whole(row['target']))
-        except (KeyError, TypeError, ValueError) as e:
-            col, why = (e.args[0], 'missing') if isinstance(e, KeyError) else (col, e)
+        except (KeyError, TypeError, ValueError, RecursionError) as e:
+            col, why = (e.args[0], 'missing') if isinstance(e, KeyError) else (col, brief(e))
             raise ValueError(f'{path}, row {i}, column {col!r}: {why}') from None
         out.append(p)
+    if not out: raise ValueError(f'{path}: should hold at least one problem')
     return out
 
 # %% ../nbs/01_problems.ipynb #66-676bd37f

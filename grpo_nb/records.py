@@ -55,7 +55,7 @@ def append_rows(
         if size and f.read(1) != b'\n': f.truncate(Path(path).read_bytes().rfind(b'\n') + 1)
         f.write(''.join(to_json(r) + '\n' for r in rows).encode())
 
-# %% ../nbs/05_records.ipynb #21-afab6560
+# %% ../nbs/05_records.ipynb #21-6b97f9f7
 def read_rows(
     path:str|Path, # A file of JSON lines, for example `metrics.jsonl`
 )->list[dict]: # Its complete rows; none where there is no file
@@ -63,16 +63,18 @@ def read_rows(
     path,packed = Path(path),Path(f'{path}.gz')
     try:
         data = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes()) if packed.exists() else b''
-        rows = [json.loads(line) for line in data[:data.rfind(b'\n') + 1].decode().splitlines()]
+        rows = [json.loads(line) for line in data[:data.rfind(b'\n') + 1].decode().split('\n')[:-1]]
         if all(isinstance(r, dict) for r in rows): return rows
     except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error): pass # Said below, as for rows of another kind
     raise ValueError(f'{path} is not a log of JSON lines')
 
-# %% ../nbs/05_records.ipynb #34-5c237a2e
+# %% ../nbs/05_records.ipynb #34-b0050999
 def unpack(
     folder:str|Path, # Of a run
 ):
     "Turn packed logs back into files that can be added to."
     for packed in Path(folder).glob('*.jsonl.gz'):
-        if not (plain := packed.with_suffix('')).exists(): write_atomic(plain, gzip.decompress(packed.read_bytes()))
+        try:
+            if not (plain := packed.with_suffix('')).exists(): write_atomic(plain, gzip.decompress(packed.read_bytes()))
+        except (EOFError, gzip.BadGzipFile, zlib.error): raise ValueError(f'{packed} cannot be unpacked') from None
         packed.unlink()

@@ -221,13 +221,13 @@ def _repr_markdown_(self:Run)->str:
     head = f"**Run `{self.run_name}`**: {self.state}, step {steps} of {self.manifest['settings'].get('iterations', '?')}"
     return ' · '.join([head, *(f"{k.replace('_', ' ')} {v:.3g}" for k,v in self.final().items())])
 
-# %% ../nbs/06_runs.ipynb #68-09fd44f1
+# %% ../nbs/06_runs.ipynb #68-714b93e4
 def list_runs(
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
 )->pd.DataFrame: # One row a run, the oldest first
     "Every run with its state and where it ended."
     def row(r):
-        try: return r.manifest['starts'][0]['at'],dict(run_name=r.run_name, state=r.state, steps=len(r.metrics)) | r.final()
+        try: return str(r.manifest['starts'][0]['at']),dict(run_name=r.run_name, state=r.state, steps=len(r.metrics)) | r.final()
         except (ValueError, KeyError, TypeError, IndexError): return '',dict(run_name=r.run_name, state='unreadable')
     table = pd.DataFrame([r for _,r in sorted((row(Run(n, outputs)) for n in _names(outputs)), key=lambda o: o[0])])
     return table.astype({'steps':'Int64'}) if 'steps' in table else table

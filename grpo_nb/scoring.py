@@ -116,16 +116,26 @@ def ceiling(
     if 'ops_needed' in once: return float((once.ops_needed == 'add/subtract only suffices').mean())
     return easy_share([Problem(n, t) for n,t in zip(once.nums, once.target)])
 
-# %% ../nbs/08_scoring.ipynb #55-038c79e7
-def _coloured(text): # A completion as HTML
-    text = html.escape(text)
-    for tag,style in (('think', 'color:#888'), ('answer', 'font-weight:bold;border-bottom:2px solid #56B4E9')):
-        text = re.sub(f'(&lt;{tag}&gt;)(.*?)(&lt;/{tag}&gt;)', rf'\1<span style="{style}">\2</span>\3', text, flags=re.S)
-    return re.sub('(&lt;/?(?:think|answer)&gt;)', r'<small style="color:#CC79A7">\1</small>', text)
+# %% ../nbs/08_scoring.ipynb #55-c0949644
+_STYLES = dict(think='color:#888', answer='font-weight:bold;border-bottom:2px solid #56B4E9')
+def _plain(text): # Without characters that act on a screen
+    return re.sub('[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]', '\ufffd', str(text))
+
+def _coloured(text): # A completion as HTML, piece by piece, tags at odd places
+    parts,inside,out = re.split('(</?(?:think|answer)>)', _plain(text)),None,[]
+    last = {p:i for i,p in enumerate(parts)}
+    for i,p in enumerate(parts):
+        safe = html.escape(p)
+        if i % 2 == 0: out.append(f'<span style="{_STYLES[inside]}">{safe}</span>' if inside and safe else safe)
+        else:
+            out.append(f'<small style="color:#CC79A7">{safe}</small>')
+            if not inside and p[1] != '/' and last.get(f'</{p[1:]}', 0) > i: inside = p[1:-1]
+            elif p == f'</{inside}>': inside = None
+    return ''.join(out)
 
 def _verdict(r, word): # A row and how it ended, as HTML
     color,word = ('#009E73', '✓ right') if r.correct else ('#D55E00', f'✗ {word or FAILURES[r.failure]}')
-    return f'<span style="color:{color};white-space:nowrap">{word}</span><br><small>reward {r.reward:g}</small>'
+    return f'<span style="color:{color};white-space:nowrap">{html.escape(word)}</span><br><small>reward {r.reward:g}</small>'
 
 def completions_table(
     rows:pd.DataFrame, # From `evaluate`, or a run's `completions()`
@@ -134,7 +144,8 @@ def completions_table(
 )->HTML: # A table for a notebook
     "What was asked, what was written, and the verdict."
     cell = '<td style="text-align:left;vertical-align:top;{}">{}</td>'.format
-    puzzle = lambda r: f"{', '.join(map(str, r.nums))} → <b>{r.target}</b>"
-    lines = [cell('white-space:nowrap', puzzle(r)) + cell('white-space:pre-wrap', _coloured(r.completion)) + cell('', _verdict(r, word))
+    puzzle = lambda r: f"{html.escape(', '.join(map(str, r.nums)))} → <b>{html.escape(str(r.target))}</b>"
+    pre = '<pre style="white-space:pre-wrap;margin:0">{}</pre>'.format
+    lines = [cell('white-space:nowrap', puzzle(r)) + cell('', pre(_coloured(r.completion))) + cell('', _verdict(r, word))
              for r,word in zip(rows.head(n).itertuples(), verdict or [None]*n)]
     return HTML(f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>")

@@ -97,9 +97,9 @@ def save(cls:Checkpoint,
         if old is not best: _swap(None, old.path)
     return new
 
-# %% ../nbs/05_states.ipynb #15-7a8a1009
+# %% ../nbs/05_states.ipynb #15-3e9ed40c
 def _listed(files): # Is this what `write_folder` writes into manifest.json?
-    fits = lambda name, w: Path(name).name == name and isinstance(w, dict) and isinstance(w.get('bytes'), int) and isinstance(w.get('sha256'), str)
+    fits = lambda name, w: re.fullmatch(r'[\w.-]{1,99}', name, re.A) and Path(name).name == name and isinstance(w, dict) and isinstance(w.get('bytes'), int) and isinstance(w.get('sha256'), str)
     return isinstance(files, dict) and 'state.json' in files and all(fits(*o) for o in files.items())
 
 @patch

@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['transfer_matrix', 'plot_transfer', 'plot_accuracies', 'on_the_way', 'by_step', 'results']
 
-# %% ../nbs/16_transfer.ipynb #03-1fa0133c
+# %% ../nbs/16_transfer.ipynb #03-540ce8a0
+import html
+from functools import partial
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib import rc_context
@@ -84,21 +86,21 @@ def by_step(
     few = steps[::-(-len(steps)//most)]
     return rows[rows.step.isin(few)].assign(model=lambda d: 'step ' + d.step.astype(str))
 
-# %% ../nbs/16_transfer.ipynb #29-ad6c288f
+# %% ../nbs/16_transfer.ipynb #29-1ff8c5fe
 def results(
     rows:pd.DataFrame, # Rows of `evaluate` with columns `model` and `num_count`
     pairs:pd.DataFrame=None, # From `compare_models`; None: there is one model
     trained:dict=None, # Model label -> what `describe_lessons` says
 )->Markdown: # A list of sentences
     "What an evaluation found, in sentences that the tests allow; of the pairs those with the first model."
-    first,trained = rows.model.iloc[0],trained or {}
+    first,trained,safe = rows.model.iloc[0],trained or {},partial(html.escape, quote=False)
     t,say = accuracy_table(rows, ['num_count','model','format']),[]
     for (c,m),g in t.groupby(['num_count','model'], sort=False):
         cells = ', '.join(f'{100*r.accuracy:.1f}% [{100*r.low:.1f}, {100*r.high:.1f}] {r.format}' for r in g.itertuples())
-        say.append(f"**{m}**{f' (trained {trained[m]})' if trained.get(m) else ''} solves of {g.problems.iloc[0]} puzzles with {c} numbers: {cells}.")
+        say.append(f"**{safe(m)}**{f' (trained {safe(trained[m])})' if trained.get(m) else ''} solves of {g.problems.iloc[0]} puzzles with {c} numbers: {cells}.")
     if pairs is not None:
         for r in pairs[pairs.a == first].sort_values('num_count', kind='stable').itertuples():
-            say.append(f"{r.b} against {r.a}, {r.num_count} numbers, {r.format}: {100*r.difference:+.1f} points [{100*r.low:+.1f}, {100*r.high:+.1f}], "
+            say.append(f"{safe(r.b)} against {safe(r.a)}, {r.num_count} numbers, {r.format}: {100*r.difference:+.1f} points [{100*r.low:+.1f}, {100*r.high:+.1f}], "
                        f"p = {r.p_holm:.2g} after Holm over {len(pairs)}: {r.verdict}.")
     for c,g in rows.groupby('num_count'): say.append(f'With + and - alone {100*ceiling(g):.0f}% of the puzzles with {c} numbers can be solved.')
     return Markdown('\n'.join(f'- {s}' for s in say))
