@@ -52,7 +52,7 @@ class Lock:
         o,age = self.owner()
         return o is not None and lives(o, age)
 
-# %% ../nbs/05_lock.ipynb #18-c2b1ca3b
+# %% ../nbs/05_lock.ipynb #18-31948e0b
 def _named(o, age):
     job = f", Slurm job {o['job']}" if o.get('job') else ''
     return f"process {o.get('pid', 'unknown')} on {o.get('host', 'an unknown host')}{job}, last heard of {age:.0f} s ago"
@@ -74,6 +74,7 @@ def take(self:Lock)->str: # '' or what was done about a dead owner. Raises `Bloc
     threading.Thread(target=self._touch, daemon=True).start()
     return said
 
+# %% ../nbs/05_lock.ipynb #20-d726edbe
 @patch
 def _clear(self:Lock, judged): # Move a dead owner's lock away, unless somebody was quicker
     aside = self.path.with_name(f'.{self.path.name}.{os.getpid()}')

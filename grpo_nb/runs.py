@@ -149,7 +149,7 @@ def start(cls:Run,
     except OSError as e: raise OSError(f'outputs folder {self.outputs} cannot be written ({e.strerror or e}): '
                                        'set GRPO_OUTPUTS to a folder that can') from None
 
-# %% ../nbs/06_runs.ipynb #32-50ee5cb7
+# %% ../nbs/06_runs.ipynb #32-249e3c3d
 LOGS = 'metrics.jsonl', 'completions.jsonl', 'eval.jsonl'
 
 @patch
@@ -171,6 +171,7 @@ def latest_checkpoint(self:Run)->Checkpoint|None: # None: no complete one
         return '; '.join(f'{n} has {have(n)} of the {size} bytes that it had then' for n,size in c.state.get('logs', {}).items() if have(n) < size)
     return Checkpoint.latest(self.checkpoints_dir, cut)
 
+# %% ../nbs/06_runs.ipynb #33-073d28fb
 @patch
 def save_policy(self:Run, *parts, weights:dict=None)->Path: return save_pretrained(self.policy_dir, *parts, weights=weights) # As `save_pretrained`
 
@@ -192,7 +193,7 @@ def truncate_to(self:Run, c:Checkpoint|None): # The checkpoint to go back to; No
     for path in _folders(self.checkpoints_dir):
         if Checkpoint(path).step > step: shutil.rmtree(path)
 
-# %% ../nbs/06_runs.ipynb #34-46a7d49f
+# %% ../nbs/06_runs.ipynb #35-46a7d49f
 TIMED = 'rollout_s', 'scoring_s', 'update_s', 'tokens_per_s', 'peak_memory_mb' # Columns that no two runs share
 
 def differences(
@@ -208,7 +209,7 @@ def differences(
     files = lambda c: {f.name:_measure(f) for f in c.path.glob('*.safetensors') if f.name != 'generators.safetensors'}
     return wrong + ['checkpoint'] if files(x) != files(y) or x.step != y.step else wrong
 
-# %% ../nbs/06_runs.ipynb #65-cfe83718
+# %% ../nbs/06_runs.ipynb #66-cfe83718
 @patch
 def final(self:Run, last:int=10)->dict: # Steps to average over -> figure: mean
     "Where the run ended."
@@ -221,7 +222,7 @@ def _repr_markdown_(self:Run)->str:
     head = f"**Run `{self.run_name}`**: {self.state}, step {steps} of {self.manifest['settings'].get('iterations', '?')}"
     return ' · '.join([head, *(f"{k.replace('_', ' ')} {v:.3g}" for k,v in self.final().items())])
 
-# %% ../nbs/06_runs.ipynb #68-714b93e4
+# %% ../nbs/06_runs.ipynb #69-714b93e4
 def list_runs(
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
 )->pd.DataFrame: # One row a run, the oldest first

@@ -98,7 +98,7 @@ def collect(
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
-# %% ../nbs/10_step.ipynb #19-d5b3fe1b
+# %% ../nbs/10_step.ipynb #19-567c0926
 def side_by_side(
     device:torch.device, # Where the policy is
 )->int: # Micro-batches worked on at once
@@ -123,6 +123,7 @@ def planned(
     rows,again = plan_rows(model, prompt, new, G, (free_bytes(w.device) - taken)/threads, asked is not None, cfg.gradient_checkpointing)
     return replace(cfg, micro_batch_size=G if asked else rows, gradient_checkpointing=again)
 
+# %% ../nbs/10_step.ipynb #20-212ba01a
 def shape_of(
     ro:Rollout, # What is to be learned from
     G:int, # Rows of a group
@@ -142,7 +143,7 @@ def micro_batches(
             T,P = int(lengths[rows].max()),int(ro.prompt_mask[rows[0]].sum())
             yield rows,(ro.prompt_ids[rows,-P:], ro.prompt_mask[rows,-P:], ro.completion_ids[rows,:T], ro.mask[rows,:T])
 
-# %% ../nbs/10_step.ipynb #22-f77cf215
+# %% ../nbs/10_step.ipynb #23-f77cf215
 def loss_of(
     cfg:GRPOConfig, # Settings, planned
     model, # The policy, in training mode
@@ -161,7 +162,7 @@ def loss_of(
     loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, weights[rows,:T], cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
     return loss,{**s, 'entropy': entropy.sum(), 'loss': loss.detach()},(old, ref)
 
-# %% ../nbs/10_step.ipynb #24-12044368
+# %% ../nbs/10_step.ipynb #25-12044368
 def gradients(
     losses:list, # A function for each micro-batch, giving a tuple that begins with its loss
     params:list, # Weights to be learned
@@ -198,7 +199,7 @@ def backward(
     loss = sum(float(s.pop('loss')) for s in stats)
     return {**mean_stats(stats), 'loss': loss}
 
-# %% ../nbs/10_step.ipynb #29-22a2e262
+# %% ../nbs/10_step.ipynb #30-22a2e262
 def update(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -225,7 +226,7 @@ def update(
             optimizer.zero_grad()
     return {**stats, 'grad_norm':norm, 'learning_rate':lr, 'update_s':time.perf_counter() - t0}
 
-# %% ../nbs/10_step.ipynb #35-9b97d52b
+# %% ../nbs/10_step.ipynb #36-9b97d52b
 def metrics_row(
     cfg:GRPOConfig, # Settings
     batch:Batch, # The step's batch
@@ -246,7 +247,7 @@ def metrics_row(
         rollout_s=batch.rollout_s, scoring_s=batch.scoring_s, update_s=stats['update_s'], tokens_per_s=lengths.sum()/seconds, peak_memory_mb=peak/2**20, **{k:True for k in ('skipped',) if k in stats})
     return {k:float(v) if isinstance(v, torch.Tensor) else v for k,v in row.items()}
 
-# %% ../nbs/10_step.ipynb #36-b4ef3342
+# %% ../nbs/10_step.ipynb #37-b4ef3342
 def peak_rss()->int: # Bytes
     "The most memory that this process has held so far."
     import resource
