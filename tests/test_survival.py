@@ -1,0 +1,43 @@
+"Runs that are killed, stopped, starved and lied to: the benchmarks of survival, small."
+import json, os, subprocess, sys, time
+import pytest
+from common import ROOT, sh
+from test_experiments import TINY, papermill
+
+def run(script, *args, out):
+    done = sh(sys.executable, f'benchmarks/{script}.py', *args, '--out', out, timeout=600, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stdout
+    return json.loads(next(out.glob('*.json')).read_text())
+
+def test_kills_are_survived(tmp_path):
+    record = run('kill_loop', '--kills', 4, '--iterations', 9, out=tmp_path)
+    assert record['total']['resumed'] == 4 and not record['total']['unusable'] and not record['total']['different']
+
+@pytest.mark.parametrize('words, state, after', [
+    ('during a save', 'killed', 'equal bit for bit'), ('finite, told', 'done', 'differs'), ('reward', 'failed', 'equal bit for bit'),
+    ('full during', 'failed', 'equal bit for bit'), ('figure', 'done', 'equal bit for bit'), ('flipped', 'done', 'equal bit for bit'),
+    ('second', 'done', 'equal bit for bit'), ('step', 'done', 'differs')])
+def test_fault(tmp_path, words, state, after):
+    for row in run('faults', '--only', words, out=tmp_path)['rows']:
+        if 'not tried' in row['said']: pytest.skip(row['said'])
+        assert (row['state'], row['after'].startswith(after), 'NOTHING' in row['said']) == (state, True, False), row
+
+def test_saving_is_timed(tmp_path):
+    record = run('saving', '--iterations', 6, '--save_every', 2, out=tmp_path)
+    assert [s['step'] for s in record['saves']] == [2, 4, 6] and record['checkpoint_bytes'] > 1e6
+
+def test_papermill_stops_on_request_and_goes_on(tmp_path):
+    settings = TINY | dict(run_name='halted', iterations=400, log_every=50)
+    asked = [str(a) for k,v in settings.items() for a in ('-p', k, v)]
+    p = subprocess.Popen([sys.executable, '-m', 'papermill', ROOT/'nbs/10_training.ipynb', tmp_path/'out.ipynb', '--no-progress-bar', *asked],
+                         env={**os.environ, 'GRPO_OUTPUTS':str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log,manifest = tmp_path/'halted/metrics.jsonl',lambda: json.loads((tmp_path/'halted/manifest.json').read_text())
+    t0 = time.monotonic()
+    while not (log.exists() and log.stat().st_size) and p.poll() is None and time.monotonic() - t0 < 120: time.sleep(.05)
+    (tmp_path/'halted/STOP').touch()
+    said,_ = p.communicate(timeout=120)
+    steps = len(log.read_text().splitlines())
+    assert (p.returncode, manifest()['state'], manifest()['saved']) == (0, 'preempted', steps) and steps < 400, said[-3000:]
+    done = papermill('10_training', tmp_path/'out.ipynb', tmp_path, **settings | dict(resume=True, iterations=steps + 2))
+    assert done.returncode == 0 and manifest()['state'] == 'done', done.stdout[-3000:]
+    assert [json.loads(l)['step'] for l in log.read_text().splitlines()] == list(range(1, steps + 3)) and len(manifest()['starts']) == 2
