@@ -10,7 +10,7 @@
 # Exit codes: 0  done; or requeued
 #             2  refused before it began: a setting, a name in use, a folder; the log's last lines say which
 #             3  the evaluation failed or its process died; the traceback is in the log
-#             4  nothing was finished within the whole time limit, so the job was not requeued: ask for more --time
+#             4  requeued once already, and again no answer within the time limit: ask for more --time
 #             5  stopped, but Slurm would not requeue the job: submit the same command again
 #           127  no environment: papermill is not there
 #SBATCH --job-name=grpo-eval

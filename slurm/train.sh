@@ -11,7 +11,8 @@
 # Exit codes: 0  done; or saved and requeued; or stopped by hand
 #             2  refused before training began: a setting, a name in use, a folder; the log's last lines say which
 #             3  training failed or its process died; `error` in outputs/RUN/manifest.json, the traceback in the log
-#             4  asked to stop, but not stopped within GRPO_GRACE seconds (240)
+#             4  asked to stop, but not stopped within GRPO_GRACE seconds (240); or requeued once already, and again not one
+#                step within the time limit: ask for more --time
 #             5  saved, but Slurm would not requeue the job: submit the same command again
 #           127  no environment: papermill is not there
 #SBATCH --job-name=grpo-train

@@ -128,9 +128,12 @@ def test_a_run_that_does_not_stop_in_time(clone):
     returned, out, asked, state = signalled(clone, signal.SIGUSR1, DEAF='1', GRPO_GRACE='1', SECONDS_TO_RUN='4')
     assert returned == 4 and 'did not stop within 1 s' in out and not asked
 
-def test_an_evaluation_is_requeued_only_after_an_answer(clone):
-    assert signalled(clone, signal.SIGUSR1, 'eval')[0] == 4
-    assert signalled(clone, signal.SIGTERM, 'eval')[::2] == (0, 'show job --oneliner 7\nrequeue 7\n')
+@pytest.mark.parametrize('script', ['train', 'eval'])
+def test_a_job_that_gets_nowhere_is_requeued_once(clone, script):
+    assert signalled(clone, signal.SIGUSR1, script)[::2] == (0, 'show job --oneliner 7\nrequeue 7\n')
+    (clone/'scontrol.log').unlink()
+    returned, out, asked, _ = signalled(clone, signal.SIGUSR1, script, SLURM_RESTART_COUNT='1')
+    assert returned == 4 and 'came no further' in out and not asked
 
 def sweep(clone, text=None, index=None):
     (clone/'s.csv').write_text(text or 'run_name,seed\na,1\nb,\n')

@@ -26,9 +26,9 @@ manifest() {  # the run's state, how often it was started, its last step
       "$folder/manifest.json" 2>/dev/null || echo unreadable 0 0
   else echo new 0 0; fi
 }
-answers() { [ -e "$folder/eval.jsonl" ] && wc -l < "$folder/eval.jsonl" || echo 0; }
+rows() { cat "$folder/metrics.jsonl" "$folder/eval.jsonl" 2>/dev/null | wc -l || true; }  # how far it is
 read -r state starts step < <(manifest)
-answered=$(answers)
+had=$(rows)
 [[ $kind == train && $state != new && -z ${resume:-} ]] && set -- "$@" resume True
 say "Job ${job:-without Slurm} on $(uname -n), segment $((${SLURM_RESTART_COUNT:-0} + 1)): $notebook, run $run ($state$([[ $state == new ]] || echo ", step $step"))"
 
@@ -61,8 +61,8 @@ before=$starts
 read -r state starts step < <(manifest)
 [[ $code == 0 && $state == done ]] && { say "Run $run is done"; exit 0; }
 if [ -n "$asked" ] && [[ $state != failed ]]; then
-  [[ $kind == eval && $asked == USR1 && $(answers) == "$answered" ]] &&
-    { say "Run $run finished nothing within the job's time limit, so it is not requeued: ask for more --time"; exit 4; }
+  [[ $asked == USR1 && ${SLURM_RESTART_COUNT:-0} != 0 && $(rows) == "$had" ]] &&
+    { say "Run $run came no further since the job was last requeued, so it is not requeued again: ask for more --time"; exit 4; }
   [ -z "$job" ] && { say "Run $run stopped ($state, step $step); without Slurm nothing requeues it"; exit 0; }
   # A job that scancel ends is not brought back; one that lost its place to another comes back even where Slurm would drop it
   about=$(scontrol show job --oneliner "$job" || true)
