@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['contamination']
 
-# %% ../nbs/14_contamination.ipynb #03-725cbefb
+# %% ../nbs/14_contamination.ipynb #03-4bff55c7
 import pandas as pd
-from .problems import overlap, strata
+from .problems import easy_share, overlap
 from .scoring import problem_set
 from .stream import lessons, trained_on
 
-# %% ../nbs/14_contamination.ipynb #17-0de48021
+# %% ../nbs/14_contamination.ipynb #17-ac1012f0
 def contamination(
     problems:list, # The exam
     models:dict, # Label -> model name
@@ -19,12 +19,12 @@ def contamination(
 )->pd.DataFrame: # One row a model and exam, counts in puzzles
     "How much of an exam was in the lessons."
     exams,out = {'this evaluation':problems, "the study's 142":problem_set('study', n=100)},[]
-    easy = {e:sum(strata(p)['ops_needed'] == 'add/subtract only suffices' for p in ps) for e,ps in exams.items()}
+    easy = {e:easy_share(ps) for e,ps in exams.items()}
     for label,name in models.items():
         drawn = trained_on(lessons(name, outputs)) or None
         for e,ps in exams.items():
             met = dict(same_problem=None, same_multiset=None) if drawn is None else overlap(ps, drawn)
             trained = None if drawn is None else len({(tuple(sorted(p.nums)), p.target) for p in drawn})
             out.append({'model':label, 'exam':e, 'puzzles':len(ps), 'trained on':trained, 'same puzzle met':met['same_problem'],
-                        'same numbers met':met['same_multiset'], 'solvable with + and - alone':f'{easy[e]/len(ps):.0%}'})
+                        'same numbers met':met['same_multiset'], 'solvable with + and - alone':f'{easy[e]:.0%}'})
     return pd.DataFrame(out).astype({c:'Int64' for c in ('trained on', 'same puzzle met', 'same numbers met')})

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHOWN', 'OUTCOMES', 'STRATA', 'readings', 'decomposition', 'taxonomy', 'plot_taxonomy', 'examples', 'with_strata',
-           'plot_strata']
+           'plot_points', 'plot_strata']
 
 # %% ../nbs/15_outcomes.ipynb #03-d5718537
 import pandas as pd
@@ -95,26 +95,36 @@ def with_strata(
     s = s.assign(solutions=pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str))
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
 
-# %% ../nbs/15_outcomes.ipynb #38-061c7c01
+# %% ../nbs/15_outcomes.ipynb #38-f01bbc84
 _SHORT = {'add/subtract only suffices':'+ and - only', 'multiplication needed':'multiplication', 'division needed':'division', 'sum of products':'products'}
+
+def plot_points(
+    ax, # Axes to draw in
+    rows:pd.DataFrame, # With a column `model`
+    column:str, # What stands along the x axis
+    order:list, # Its values, from left to right
+):
+    "Accuracies of each model beside each other at every value, with 95% intervals."
+    models = list(rows.model.unique())
+    for i,(m,color) in enumerate(zip(models, MODEL_COLORS*len(models))):
+        t = accuracy_table(rows[rows.model == m], [column]).set_index(column).reindex(order)
+        x = [j + .55*((i + .5)/len(models) - .5) for j in range(len(order))]
+        ax.errorbar(x, 100*t.accuracy, [100*(t.accuracy - t.low), 100*(t.high - t.accuracy)], fmt='o', ms=4, capsize=2, color=color, label=m)
+    ax.set(xticks=range(len(order)), xticklabels=order, xlim=(-.6, len(order) - .4), ylim=(0, 100))
 
 def plot_strata(
     rows:pd.DataFrame, # From `with_strata`, of one format
 )->Figure: # One panel a way to divide
     "Accuracy of each model in each stratum with 95% intervals."
-    fig,models = Figure(figsize=(10.3, 2.9), layout='constrained'),list(rows.model.unique())
+    fig = Figure(figsize=(10.3, 2.9), layout='constrained')
     with rc_context(STYLE):
         axes = fig.subplots(1, len(STRATA), sharey=True, width_ratios=[2, 3, 3])
         for ax,s in zip(axes, STRATA):
             sizes = rows.drop_duplicates('problem')[s].value_counts(sort=False)
             order = [k for k in STRATA[s] if sizes[k]]
-            for i,(m,color) in enumerate(zip(models, MODEL_COLORS*len(models))):
-                t = accuracy_table(rows[rows.model == m], [s]).set_index(s).reindex(order)
-                x = [j + .5*((i + .5)/len(models) - .5) for j in range(len(order))]
-                ax.errorbar(x, 100*t.accuracy, [100*(t.accuracy - t.low), 100*(t.high - t.accuracy)], fmt='o', ms=4, capsize=2, color=color, label=m)
+            plot_points(ax, rows, s, order)
             for j,o in enumerate(order): ax.plot([j - .35, j + .35], [100*ceiling(rows[rows[s] == o])]*2, color='.4', ls='--', lw=1, label=EASY if j == 0 else None)
-            labels = [f"{_SHORT.get(o, o)}\n({sizes[o]})" for o in order]
-            ax.set(xticks=range(len(order)), xticklabels=labels, xlim=(-.6, len(order) - .4), ylim=(0, 100))
+            ax.set_xticklabels([f"{_SHORT.get(o, o)}\n({sizes[o]})" for o in order])
         for ax,name in zip(axes, ('operators needed', 'shape of the easiest solution', 'number of solutions')): ax.set_xlabel(f'{name} (puzzles)')
         axes[0].set_ylabel('puzzles solved, %')
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside right upper', title='model')

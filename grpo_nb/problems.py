@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NUMBERS', 'TARGETS', 'SPLITS', 'in_split', 'sample_problem', 'all_problems', 'generate_problems', 'solve',
-           'needed_ops', 'strata', 'load_problems', 'problem_fingerprint', 'overlap']
+           'needed_ops', 'strata', 'easy_share', 'load_problems', 'problem_fingerprint', 'overlap']
 
 # %% ../nbs/01_problems.ipynb #03-588abd20
 import hashlib, json, operator, random, re
@@ -132,7 +132,7 @@ def needed_ops(
     used = [frozenset(s) & frozenset(ops) for s in solve(problem, ops)]
     return frozenset.intersection(*used) if used else frozenset()
 
-# %% ../nbs/01_problems.ipynb #51-62323c8f
+# %% ../nbs/01_problems.ipynb #51-71e72e2b
 def strata(
     problem:Problem, # The puzzle
     ops:str='+-*',   # Operators that a solution may use
@@ -144,6 +144,12 @@ def strata(
     return dict(n_solutions=len(used),
         ops_needed=('add/subtract only suffices', 'multiplication needed', 'division needed', 'unsolvable')[needs],
         tree_shape=('flat', 'sum of products', 'parentheses', 'unsolvable')[shape])
+
+def easy_share(
+    problems:list[Problem], # Any problems, at least one
+)->float: # From 0 to 1
+    "The share that can be solved by adding and subtracting alone."
+    return sum(strata(p)['ops_needed'] == 'add/subtract only suffices' for p in problems)/len(problems)
 
 # %% ../nbs/01_problems.ipynb #59-e3d0b815
 def _whole(x):

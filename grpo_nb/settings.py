@@ -123,7 +123,7 @@ class RolloutSettings(Settings):
     refill: bool|None = None        # Draw new problems for unanimous groups; None: only with loss dapo
     limits = dict(iterations='>= 1', batch_size='>= 1', num_generations='>= 2', grad_accum_steps='>= 1', max_new_tokens='>= 1', temperature='> 0, <= 5')
 
-# %% ../nbs/09_settings.ipynb #48-5da594de
+# %% ../nbs/09_settings.ipynb #48-7d658cd0
 @dataclass(frozen=True)
 class UpdateSettings(Settings):
     "How the policy moves."
@@ -137,9 +137,10 @@ class UpdateSettings(Settings):
     clip_grad_norm: float = 0.5     # Longest gradient, L2 norm; 0: no limit
     optimizer: Literal['adamw_8bit','adamw'] = 'adamw_8bit' # bitsandbytes' 8-bit AdamW or torch's fused AdamW
     master_weights: bool = True     # Keep fp32 weights behind bf16 ones
+    on_nonfinite: Literal['stop','skip'] = 'stop' # A reward, loss or gradient that is not finite: end the run, or leave that step out
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0')
 
-# %% ../nbs/09_settings.ipynb #50-e94a0789
+# %% ../nbs/09_settings.ipynb #50-290ad284
 @dataclass(frozen=True)
 class RecordSettings(Settings):
     "Where it runs and what it writes."
@@ -149,6 +150,7 @@ class RecordSettings(Settings):
     micro_batch_size: int|None = None # Completions in one forward and backward pass, at most a group; None: as many as fit
     gradient_checkpointing: bool|None = None # Recompute activations in the backward pass; None: where memory asks for it
     offload_reference: bool = False # Keep the reference off the GPU between uses
+    rehearse: bool|None = None      # Run a step at its worst before the first one, so that memory fails at once; None: on a GPU
     val_batch_size: int = 64        # Held-out problems in each periodic evaluation
     eval_every: int = 0             # Steps between evaluations in all three formats; 0: the trained format at log steps
     report_problems: int|None = None # Held-out problems of the before and after table; None: all, at most 1000; 0: no table
