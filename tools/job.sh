@@ -27,10 +27,11 @@ manifest() {  # the run's state, how often it was started, its last step
   else echo new 0 0; fi
 }
 rows() { cat "$folder/metrics.jsonl" "$folder/eval.jsonl" 2>/dev/null | wc -l || true; }  # how far it is
+at() { [[ $kind == train && $state != new ]] && echo "$state, step $step" || echo "$state"; }
 read -r state starts step < <(manifest)
 had=$(rows)
 [[ $kind == train && $state != new && -z ${resume:-} ]] && set -- "$@" resume True
-say "Job ${job:-without Slurm} on $(uname -n), segment $((${SLURM_RESTART_COUNT:-0} + 1)): $notebook, run $run ($state$([[ $state == new ]] || echo ", step $step"))"
+say "Job ${job:-without Slurm} on $(uname -n), segment $((${SLURM_RESTART_COUNT:-0} + 1)): $notebook, run $run ($(at))"
 
 # A trap fires only while the shell waits for something in the background, so that is where the run goes
 asked='' code=0
@@ -63,15 +64,15 @@ read -r state starts step < <(manifest)
 if [ -n "$asked" ] && [[ $state != failed ]]; then
   [[ $asked == USR1 && ${SLURM_RESTART_COUNT:-0} != 0 && $(rows) == "$had" ]] &&
     { say "Run $run came no further since the job was last requeued, so it is not requeued again: ask for more --time"; exit 4; }
-  [ -z "$job" ] && { say "Run $run stopped ($state, step $step); without Slurm nothing requeues it"; exit 0; }
+  [ -z "$job" ] && { say "Run $run stopped ($(at)); without Slurm nothing requeues it"; exit 0; }
   # A job that scancel ends is not brought back; one that lost its place to another comes back even where Slurm would drop it
   about=$(scontrol show job --oneliner "$job" || true)
-  [[ $about =~ JobState=RUNNING|PreemptTime=[0-9] ]] || { say "Run $run stopped ($state, step $step). Slurm itself ends this job, and requeues it or not"; exit 0; }
-  say "Run $run stopped ($state, step $step): back to the queue"
+  [[ $about =~ JobState=RUNNING|PreemptTime=[0-9] ]] || { say "Run $run stopped ($(at)). Slurm itself ends this job, and requeues it or not"; exit 0; }
+  say "Run $run stopped ($(at)): back to the queue"
   scontrol requeue "$job" && exit 0
   say "Slurm did not requeue job $job: submitted again it continues run $run"; exit 5
 fi
-[[ $code == 0 ]] && { say "Run $run was stopped by hand ($state, step $step): submitted again it continues"; exit 0; }
+[[ $code == 0 ]] && { say "Run $run was stopped by hand ($(at)): submitted again it continues"; exit 0; }
 [[ $code == 127 ]] && exit 127
 [[ $starts == "$before" ]] && { say "Run $run was refused before it began: the lines above say why"; exit 2; }
-say "Run $run failed ($state, step $step): the lines above and $folder/manifest.json say why"; exit 3
+say "Run $run failed ($(at)): the lines above and $folder/manifest.json say why"; exit 3
