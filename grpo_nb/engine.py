@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['sample', 'PlainEngine', 'fold', 'unit', 'arrange', 'fold_layer', 'PackedEngine', 'read_prompts']
 
-# %% ../nbs/04_engine.ipynb #03-e2a41352
+# %% ../nbs/04_engine.ipynb #03-531d33a2
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from .attention import attend, merge, repeat_heads
 from .decoder import hidden_states, rope, rotate
 from .draws import draw
+from .lora import weight_of
 
 # %% ../nbs/04_engine.ipynb #07-a34db892
 def sample(
@@ -68,14 +69,14 @@ class PlainEngine:
         self.position,self.mask = self.position[order],self.mask[order]
         return order
 
-# %% ../nbs/04_engine.ipynb #14-ff2225f1
+# %% ../nbs/04_engine.ipynb #14-6b9e986a
 def fold(
     norm, # A normalisation of the library
     *linears, # Modules that read what it gives
 ): # One matrix (d, sum of their outputs), one bias or 0.
     "Put a normalisation's weight and several linear maps into one matrix."
     bias = linears[0].bias is not None
-    return (torch.cat([l.weight for l in linears])*norm.weight).T.contiguous(),torch.cat([l.bias for l in linears]) if bias else torch.zeros(1)
+    return (torch.cat([weight_of(l) for l in linears])*norm.weight).T.contiguous(),torch.cat([l.bias for l in linears]) if bias else torch.zeros(1)
 
 def unit(
     x:torch.Tensor, # (R,d)
@@ -98,14 +99,14 @@ def arrange(
     rows[slot] = row
     return width,rows,slot
 
-# %% ../nbs/04_engine.ipynb #20-6acb965e
+# %% ../nbs/04_engine.ipynb #20-0c0a17df
 def fold_layer(
     l, # A decoder layer of the library
 )->tuple: # In the order of their use
     "A layer's matrices as the engine wants them."
     a,m,n = l.self_attn,l.mlp,l.post_attention_layernorm
-    return (*fold(l.input_layernorm, a.q_proj, a.k_proj, a.v_proj), getattr(a, 'q_norm', None), getattr(a, 'k_norm', None), a.o_proj.weight.T.contiguous(),
-            fold(n, m.gate_proj)[0], fold(n, m.up_proj)[0], m.down_proj.weight.T.contiguous())
+    return (*fold(l.input_layernorm, a.q_proj, a.k_proj, a.v_proj), getattr(a, 'q_norm', None), getattr(a, 'k_norm', None), weight_of(a.o_proj).T.contiguous(),
+            fold(n, m.gate_proj)[0], fold(n, m.up_proj)[0], weight_of(m.down_proj).T.contiguous())
 
 class PackedEngine:
     "Sampling on a CPU with the group's prompt shared; arguments as for `PlainEngine`."

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EVERY', 'PATIENCE', 'this_process', 'lives', 'Lock']
 
-# %% ../nbs/05_lock.ipynb #03-0ae6b20d
-import atexit,json,os,socket,threading,time
+# %% ../nbs/05_lock.ipynb #03-9fea5484
+import json,os,socket,threading,time
 from pathlib import Path
 import psutil
 from fastcore.basics import patch
@@ -52,7 +52,7 @@ class Lock:
         o,age = self.owner()
         return o is not None and lives(o, age)
 
-# %% ../nbs/05_lock.ipynb #18-37311b8f
+# %% ../nbs/05_lock.ipynb #18-c2b1ca3b
 def _named(o, age):
     job = f", Slurm job {o['job']}" if o.get('job') else ''
     return f"process {o.get('pid', 'unknown')} on {o.get('host', 'an unknown host')}{job}, last heard of {age:.0f} s ago"
@@ -72,7 +72,6 @@ def take(self:Lock)->str: # '' or what was done about a dead owner. Raises `Bloc
         self._clear(o)
     self._stop.clear()
     threading.Thread(target=self._touch, daemon=True).start()
-    atexit.register(self.release)
     return said
 
 @patch

@@ -48,7 +48,7 @@ def _cache_bytes(c, cfg, prompt, device, wide, n):
     while r >= 16: rows,r = rows + r//2,r//2
     return (rows*(P + T) + R*P)*token,rows*(P + T)*token
 
-# %% ../nbs/11_memory.ipynb #16-6dc570bb
+# %% ../nbs/11_memory.ipynb #16-9a94ed2c
 def predict(
     config, # The model's configuration
     cfg:GRPOConfig, # Settings. Where they leave it open: whole groups, nothing recomputed
@@ -57,6 +57,7 @@ def predict(
     sizes:list=None, # Of `parameter_sizes`; None: made here
 )->pd.DataFrame: # Bytes: a row for each part, a column for each phase
     "Where the memory of a training step goes."
+    if cfg.lora_rank: raise ValueError(f'lora_rank should be 0 for a prediction, got {cfg.lora_rank}: adapters are not counted yet')
     sizes = sizes or parameter_sizes(config)
     wide = 4 if cfg.dtype == 'float32' or cfg.dtype == 'auto' and device == 'cpu' else 2
     n,T,rows,plain = sum(sizes),cfg.max_new_tokens,cfg.micro_batch_size or cfg.num_generations,wide == 4 or not cfg.master_weights

@@ -6,7 +6,7 @@
 __all__ = ['PROBE', 'load_tokenizer', 'check_device', 'load_model', 'check_model', 'load_reference', 'offload', 'train_mode',
            'generate_mode', 'tiny_model']
 
-# %% ../nbs/03_models.ipynb #03-10384e21
+# %% ../nbs/03_models.ipynb #03-182936b0
 import copy, hashlib, json
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging
 from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_name
+from .lora import merge_adapter, plain_model
 
 # %% ../nbs/03_models.ipynb #08-06886eac
 def _open(cls, path, kind, needs=None, **kwargs):
@@ -66,7 +67,7 @@ def check_device(
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
     raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
 
-# %% ../nbs/03_models.ipynb #28-ac4a64f7
+# %% ../nbs/03_models.ipynb #28-20c1168d
 def load_model(
     name:str='auto', # Any model name
     dtype:str='auto', # 'float32', 'bfloat16', or 'auto': bfloat16 on a GPU, float32 without
@@ -79,10 +80,14 @@ def load_model(
     if device=='auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype=='auto': dtype = 'float32' if device=='cpu' else 'bfloat16'
     if dtype not in ('float32', 'bfloat16'): raise ValueError(f"dtype={dtype!r}; allowed: 'auto', 'float32', 'bfloat16'")
-    model = _open(AutoModelForCausalLM, _home(kind, path), kind, dtype=getattr(torch, dtype), use_safetensors=True)
-    return (_put(model, path) if kind=='step' else model).to(device).eval()
+    note = _note(path) if kind=='step' else None
+    model = (load_model(note['base'], dtype, 'cpu', outputs) if note else
+             _open(AutoModelForCausalLM, _home(kind, path), kind, dtype=getattr(torch, dtype), use_safetensors=True))
+    if kind=='step': _put(model, path, note)
+    model.source = dict(small='small', hub=f'hf://{path}', folder=str(Path(path).resolve())).get(kind, name)
+    return model.to(device).eval()
 
-# %% ../nbs/03_models.ipynb #38-489d7090
+# %% ../nbs/03_models.ipynb #38-530e6988
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it
@@ -92,17 +97,24 @@ def check_model(
     kind, path, sentence = resolve_model_name(name, outputs, device)
     load_tokenizer(name, outputs, device)
     _open(AutoConfig, _home(kind, path), kind)
+    if kind=='step' and (note := _note(path)): check_model(note['base'], outputs, device)
     if kind!='hub' and not any(Path(path).glob('*.safetensors')):
         raise FileNotFoundError(f'model_name={name!r} has no *.safetensors in {path}; allowed: {ALLOWED}')
     return sentence
 
-# %% ../nbs/03_models.ipynb #44-e951570e
-def _put(model, step):
-    "Replace a policy's weights by those of a checkpoint of the same run."
+# %% ../nbs/03_models.ipynb #43-7c69911f
+def _note(step):
+    "What a checkpoint says of its adapter; None where it has none."
+    state = Path(step)/'state.json'
+    return json.loads(state.read_text()).get('lora') if state.exists() else None
+
+def _put(model, step, note=None):
+    "Replace a policy's weights by those of a checkpoint of the same run, or merge its adapter in."
     try:
         data = (Path(step)/'weights.safetensors').read_bytes()
         noted = json.loads((Path(step)/'manifest.json').read_text()).get('weights.safetensors', {}).get('sha256')
         if noted not in (None, hashlib.sha256(data).hexdigest()): raise ValueError('other bytes than were written')
+        if note: return merge_adapter(model, load_tensors(data), note)
         lost, extra = model.load_state_dict(load_tensors(data), strict=False)
         if wrong := extra + [n for n, _ in model.named_parameters() if n in lost]: raise ValueError(f'{len(wrong)} tensors do not match, first {wrong[0]}')
     except Exception as e:
@@ -110,16 +122,17 @@ def _put(model, step):
         raise OSError(f"{Path(step)/'weights.safetensors'} could not be opened ({type(e).__name__}: {why}); allowed: a complete checkpoint") from None
     return model
 
-# %% ../nbs/03_models.ipynb #52-8301bc28
+# %% ../nbs/03_models.ipynb #53-b8819f43
 def load_reference(
     model:str|torch.nn.Module, # The policy to copy, or any model name
     **kwargs # For `load_model`, where a name was given
 )->torch.nn.Module: # In eval mode, frozen
     "The model that the KL term compares the policy with."
-    ref = load_model(model, **kwargs) if isinstance(model, str) else copy.deepcopy(model)
+    plain = load_model(model, **kwargs) if isinstance(model, str) else plain_model(model, adapter=False)
+    ref = copy.deepcopy(model) if plain is model else plain
     return ref.requires_grad_(False).eval()
 
-# %% ../nbs/03_models.ipynb #56-0efa1785
+# %% ../nbs/03_models.ipynb #57-0efa1785
 @contextmanager
 def offload(
     model:torch.nn.Module|None, # A frozen model; may be None where not enabled
@@ -134,12 +147,12 @@ def offload(
     finally:
         for t, h in zip(tensors, home): t.data = h
 
-# %% ../nbs/03_models.ipynb #61-13516f58
+# %% ../nbs/03_models.ipynb #62-13516f58
 def _checkpointing(model): return any(getattr(m, 'gradient_checkpointing', False) for m in model.modules())
 
 def _set_checkpointing(model, on): model._set_gradient_checkpointing(on, partial(checkpoint, use_reentrant=False))
 
-# %% ../nbs/03_models.ipynb #67-274a9efe
+# %% ../nbs/03_models.ipynb #68-274a9efe
 def _switch(model, training, checkpointing, use_cache):
     model.train(training)
     if checkpointing!=_checkpointing(model): _set_checkpointing(model, checkpointing)
@@ -152,7 +165,7 @@ def _mode(model, *mode):
     try: yield model
     finally: _switch(model, *was)
 
-# %% ../nbs/03_models.ipynb #68-c08ffb9a
+# %% ../nbs/03_models.ipynb #69-c08ffb9a
 def train_mode(
     model:torch.nn.Module, # The policy
     gradient_checkpointing:bool=True, # Compute activations twice instead of keeping them
@@ -166,7 +179,7 @@ def generate_mode(
     "A block for sampling: KV cache, no checkpointing."
     return _mode(model, False, False, True)
 
-# %% ../nbs/03_models.ipynb #77-b4d04aa2
+# %% ../nbs/03_models.ipynb #78-b4d04aa2
 def tiny_model(
     vocab_size:int=64, # Number of tokens
     seed:int=0, # Of the weights

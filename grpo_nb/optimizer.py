@@ -80,7 +80,7 @@ def make_optimizer(
     "The optimizer of a run."
     return MasterWeights(model, learning_rate, optimizer, master_weights, **kwargs)
 
-# %% ../nbs/09_optimizer.ipynb #41-62b728eb
+# %% ../nbs/09_optimizer.ipynb #44-62b728eb
 @patch
 def clip_grad_norm(self:MasterWeights,
     max_norm:float, # Greatest length that is let through; infinity only measures
@@ -89,7 +89,7 @@ def clip_grad_norm(self:MasterWeights,
     self.collect()
     return torch.nn.utils.clip_grad_norm_([*self.masters.values()], max_norm)
 
-# %% ../nbs/09_optimizer.ipynb #50-36dad5df
+# %% ../nbs/09_optimizer.ipynb #53-36dad5df
 @patch
 def state_dict(self:MasterWeights)->dict: # Name to a tensor of its own on the CPU
     "All that must survive an interruption, the model's weights aside."
@@ -97,7 +97,7 @@ def state_dict(self:MasterWeights)->dict: # Name to a tensor of its own on the C
     res |= {f'{k}.{n}': torch.as_tensor(v) for n, m in self.masters.items() for k, v in self.inner.state[m].items()}
     return {k: v.detach().to('cpu', copy=True).contiguous() for k, v in res.items()}
 
-# %% ../nbs/09_optimizer.ipynb #52-74733417
+# %% ../nbs/09_optimizer.ipynb #55-74733417
 @patch
 @torch.no_grad()
 def load_state_dict(self:MasterWeights,

@@ -45,7 +45,7 @@ def packed_logps(
     back = lambda t: t.new_zeros(mask.shape).masked_scatter(said, t)
     return tuple(map(back, res)) if return_entropy else back(res)
 
-# %% ../nbs/05_packing.ipynb #17-f1449ccd
+# %% ../nbs/05_packing.ipynb #19-f1449ccd
 def score(
     model, # Causal language model
     prompt_ids:torch.Tensor, # As for `packed_logps`: rows of one group
@@ -60,7 +60,7 @@ def score(
     group = prompt_ids,prompt_mask,completion_ids,mask,temperature,return_entropy
     return token_logps(model, *group) if why_not(model) else packed_logps(model, *group, recompute)
 
-# %% ../nbs/05_packing.ipynb #20-b8c684d9
+# %% ../nbs/05_packing.ipynb #22-74e989ff
 def activation_bytes(
     config, # The model's configuration
     prompt:int, # Tokens of the prompt
@@ -70,6 +70,7 @@ def activation_bytes(
     recompute:bool=False, # Gradient checkpointing
     padded:bool=False, # Attention in a rectangle, as on a GPU
     repeated:bool=False, # The prompt read for each row, as by the plain pass
+    rank:int=0, # Of an adapter
 )->int: # Bytes kept for the backward pass
     "Predicted activations of a micro-batch of one group."
     c,tokens = config.get_text_config(),(rows if repeated else 1)*prompt + rows*new
@@ -78,7 +79,8 @@ def activation_bytes(
     layer = tokens*(4*c.hidden_size + 5*c.num_attention_heads*D + 4*inner)
     if padded: layer += 2*rows*(prompt + 2*new)*c.num_attention_heads*D
     layers = c.num_hidden_layers*tokens*c.hidden_size + layer if recompute else c.num_hidden_layers*layer
-    return size*(layers + 2*rows*new*c.vocab_size)
+    beside = tokens*(7*rank + (5*c.hidden_size + c.num_attention_heads*D + inner if size < 4 else 0)) if rank else 0 # float32
+    return size*(layers + 2*rows*new*c.vocab_size) + 4*beside*(1 if recompute else c.num_hidden_layers)
 
 def free_bytes(
     device:torch.device, # Where the model is
@@ -88,7 +90,7 @@ def free_bytes(
     info = Path('/proc/meminfo')
     return int(re.search(r'MemAvailable:\s+(\d+)', info.read_text())[1])*1024 if info.exists() else 2**62 # Not known outside Linux: no limit
 
-# %% ../nbs/05_packing.ipynb #22-5fcdd7c6
+# %% ../nbs/05_packing.ipynb #24-a9858caf
 def plan_rows(
     model, # Causal language model
     prompt:int, # Tokens of the longest prompt
@@ -100,7 +102,7 @@ def plan_rows(
 )->tuple: # Rows of a micro-batch, at least 1, and whether to recompute
     "The largest micro-batch that fits."
     w = model.get_input_embeddings().weight
-    need = lambda n,again: activation_bytes(model.config, prompt, new, n, w.element_size(), again, w.device.type != 'cpu', bool(why_not(model)))
+    need = lambda n,again: activation_bytes(model.config, prompt, new, n, w.element_size(), again, w.device.type != 'cpu', bool(why_not(model)), getattr(model, 'lora', {}).get('rank', 0))
     fits = lambda again: max((n for n in range(1, rows + 1) if need(n, again) <= .75*free), default=0)
     again = fits(False) < (rows if asked else max(1, rows/4)) if recompute is None else recompute
     return max(1, fits(again)),again

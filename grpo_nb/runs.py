@@ -62,7 +62,7 @@ def manifest(self:Run)->dict: # Raises `ValueError` if it is not what was writte
         raise ValueError(f"{self.dir/'manifest.json'} is not the manifest of a run")
     return m
 
-# %% ../nbs/06_runs.ipynb #19-2e1c4361
+# %% ../nbs/06_runs.ipynb #19-3c401153
 def _now()->str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 @patch
@@ -85,8 +85,9 @@ def finish(self:Run,
 )->Run: # The same run
     "Write how the run ended, and give its lock back."
     if state not in (states := ('done', 'failed', 'preempted')): raise ValueError(f'state should be one of {states}, got {state!r}')
-    try: return self.heartbeat(0, state=state, **facts)
-    finally: self.lock.release()
+    self.heartbeat(0, state=state, **facts) # If this fails the lock stays, and the run reads as killed once the process is gone
+    self.lock.release()
+    return self
 
 @patch(as_prop=True)
 def state(self:Run)->str:

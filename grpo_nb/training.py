@@ -6,7 +6,7 @@
 __all__ = ['HELD_OUT', 'MAY_CHANGE', 'PLAN', 'evaluation_problems', 'begin', 'held_out', 'save', 'noted', 'restore', 'ask',
            'watched', 'stop_button', 'log_line', 'LiveFigure', 'time_to_stop', 'ready', 'loop', 'train', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-3b7ae4ca
+# %% ../nbs/10_training.ipynb #03-a253700b
 import os, sys, time
 from copy import copy, deepcopy
 from dataclasses import asdict, replace
@@ -17,6 +17,7 @@ from ipywidgets import Button
 from tqdm.auto import tqdm
 from transformers.utils import logging
 from .lookup import preset_for
+from .lora import add_adapter, check_base, check_peft, plain_model, trained
 from .models import check_device, check_model, load_model, load_reference, load_tokenizer
 from .optimizer import make_optimizer
 from .plotting import save_figures
@@ -45,7 +46,7 @@ def evaluation_problems(
     n = cfg.report_problems if kind == 'report' else cfg.val_batch_size
     return [] if n == 0 else problem_set(HELD_OUT[cfg.split], cfg.num_count, n)
 
-# %% ../nbs/10_training.ipynb #10-d80df6b4
+# %% ../nbs/10_training.ipynb #10-7db8d782
 MAY_CHANGE = ('iterations', 'stop_when', 'log_every', 'eval_every', 'save_every', 'on_nonfinite', 'rehearse')
 
 def begin(
@@ -53,7 +54,7 @@ def begin(
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->Run: # The run, in state 'running'
     "Check names and folders and open the run's records; no weights are loaded yet."
-    check_device(cfg.device)
+    check_device(cfg.device); check_peft(cfg.lora_rank)
     said = [check_model(n, outputs, cfg.device) for n in (cfg.model_name, cfg.ref_model if cfg.beta else None) if n]
     sets = {k:evaluation_problems(cfg, k) for k in ('periodic','report')}
     drawn = trained_on(lessons(cfg.model_name, outputs)) + problem_stream(cfg)
@@ -69,7 +70,7 @@ def begin(
     if cfg.resume: print(f'It goes on after step {run.checkpoint.step}.' if run.checkpoint else 'It has no checkpoint yet and begins at its first step.')
     return run
 
-# %% ../nbs/10_training.ipynb #20-84ddb2e4
+# %% ../nbs/10_training.ipynb #20-3f2fa412
 PLAN = 'micro_batch_size', 'gradient_checkpointing'
 
 def held_out(
@@ -93,10 +94,12 @@ def save(
 ):
     "Copy a complete training state, and begin to write it."
     if not (run.policy_dir/'tokenizer.json').exists(): save_pretrained(run.policy_dir, tokenizer)
-    weights,shell = snapshot(model.state_dict()),copy(model)
-    shell.config = deepcopy(model.config) # What is written must not change with the mode that the policy is in by then
-    tensors = dict(weights={n:weights[n] for n,p in model.named_parameters() if p.requires_grad}, optimizer=optimizer.state_dict(), generators=generators())
-    state = dict(step=step, settings=asdict(cfg), stream=dict(seed=cfg.seed, next_step=step + 1), plan={k:getattr(cfg, k) for k in PLAN}, score=held_out(cfg, run, step))
+    plain = plain_model(model, device='cpu') # With an adapter the merged model, else the model itself
+    weights,shell = snapshot(plain.state_dict()),copy(plain)
+    shell.config = deepcopy(plain.config) # What is written must not change with the mode that the policy is in by then
+    learned = {n:weights[n] for n in trained(model)} if plain is model else snapshot(trained(model))
+    tensors = dict(weights=learned, optimizer=optimizer.state_dict(), generators=generators())
+    state = dict(step=step, settings=asdict(cfg), stream=dict(seed=cfg.seed, next_step=step + 1), lora=getattr(model, 'lora', None), plan={k:getattr(cfg, k) for k in PLAN}, score=held_out(cfg, run, step))
     logs = run.log_sizes()
     def write():
         run.save_checkpoint(step, tensors, state, logs)
@@ -107,7 +110,7 @@ def save(
 def noted(run:Run, beside:Background): # Wait for the writing and say in the manifest what is saved
     if step := beside.wait(): run.heartbeat(0, saved=step)
 
-# %% ../nbs/10_training.ipynb #21-4508af98
+# %% ../nbs/10_training.ipynb #21-5e3aef98
 def restore(
     run:Run, # The run, with the `checkpoint` that `begin` found
     model, # The policy
@@ -115,7 +118,8 @@ def restore(
 )->int: # Steps done, 0 where there is no checkpoint
     "Put model, optimizer, generators and logs back."
     if c := run.checkpoint:
-        saved,mine = c.tensors('weights'),{n:p for n,p in model.named_parameters() if p.requires_grad}
+        check_base(model, c.state.get('lora'))
+        saved,mine = c.tensors('weights'),trained(model)
         if other := sorted(saved.keys() ^ mine.keys()): raise ValueError(f'{c} of run {run.run_name!r} has other weights than its model: {other[0]} is on one side only')
         with torch.no_grad(): [p.copy_(saved[n]) for n,p in mine.items()]
         optimizer.load_state_dict(c.tensors('optimizer'))
@@ -169,7 +173,7 @@ def log_line(
     return (f"step {row['step']:>4}/{iterations}  reward {row['reward']:.3f}  accuracy {row['accuracy']:.3f}  kl {row['kl']:.4f}  entropy {row['entropy']:.3f}  "
             f"length {row['completion_length']:.0f}\n      {c['nums']} → {c['target']} | {t if len(t) < 240 else t[:240] + '…'} | {verdict}")
 
-# %% ../nbs/10_training.ipynb #27-fe137afb
+# %% ../nbs/10_training.ipynb #27-777f1eb1
 class LiveFigure:
     "The run's curves, redrawn in the notebook's output and in outputs/."
     def __init__(self,
@@ -187,7 +191,7 @@ class LiveFigure:
         if not force and time.monotonic() - self.last < self.every: return
         try: self.draw()
         except Exception as e: # A picture is never worth a run
-            why,self.said = self.said,f'{type(e).__name__}: {e}'
+            why,self.said = self.said,f"{e.strerror}: {e.filename2 or e.filename or 'figure'}" if isinstance(e, OSError) else f'{type(e).__name__}: {e}'
             if why != self.said: tqdm.write(f'the figures of run {self.run.run_name!r} could not be made ({self.said}); training goes on')
         self.last = time.monotonic()
 
@@ -201,7 +205,7 @@ def time_to_stop(
     return should_stop(run.eval_rows, run.metrics, cfg.stop_when, cfg.prompt_format,
                        looks=-(-cfg.iterations//(cfg.eval_every or cfg.log_every)), max_new_tokens=cfg.max_new_tokens)
 
-# %% ../nbs/10_training.ipynb #32-a59bb60e
+# %% ../nbs/10_training.ipynb #32-eacc04c7
 def ready(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -209,6 +213,7 @@ def ready(
     "Load everything, and on a GPU try the worst step."
     logging.disable_progress_bar()
     tok,model = load_tokenizer(cfg.model_name, run.outputs, cfg.device),load_model(cfg.model_name, cfg.dtype, cfg.device, run.outputs)
+    model = add_adapter(model, cfg.lora_rank, cfg.lora_alpha, cfg.seed) # Rank 0: the model as it is
     ref = None if not cfg.beta else load_reference(load_model(cfg.ref_model, cfg.dtype, cfg.device, run.outputs) if cfg.ref_model else model)
     if ref is not None and cfg.offload_reference: ref.to('cpu')
     plan = run.checkpoint.state.get('plan') if run.checkpoint else run.manifest.get('plan')
