@@ -29,7 +29,7 @@ def until(true, what, seconds=300):
     end = time.time() + seconds
     while time.time() < end:
         if (got := true()): return got
-        time.sleep(.2)
+        time.sleep(.5)  # scontrol is a process each time
     raise TimeoutError(f'{what}: not within {seconds} s')
 
 # A Slurm of our own
