@@ -9,17 +9,20 @@ BASE    := .venv/.base-$(ACCEL)
 DEV     := .venv/.dev-$(ACCEL)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help train test env dev export clean prepare readme
+.PHONY: help train test test-slurm env dev export clean prepare readme
 .DEFAULT_GOAL := help
 
 help: ## list these commands
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 train: $(BASE) ## train a model and leave its record: make train RUN=r1 ARGS="-p iterations 50"
 	@tools/record.sh nbs/10_training.ipynb $(RUN) -p run_name $(RUN) $(ARGS)
 
 test: $(DEV) ## every check: repository, notebooks, papermill smoke runs, wheel
 	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q -n $(WORKERS) --dist loadgroup
+
+test-slurm: $(DEV) ## the scripts in slurm/ on a Slurm of their own (root, Debian or Ubuntu; about five minutes)
+	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q -s tests/slurm/on_slurm.py
 
 env: $(BASE) ## only make .venv, as train does
 

@@ -3,13 +3,29 @@
 #   sbatch slurm/train.sh run_name r1 iterations 1200 learning_rate 1e-6
 # Without a run_name the run is called train-JOBID. Its record: outputs/records/RUN.ipynb
 # Limits of the job are sbatch's own options: sbatch --time=07:00:00 --partition=a100 slurm/train.sh ...
-# Make the environment beforehand, on a machine with network: make env ACCEL=cuda
+# Beforehand, where there is network:  make env ACCEL=cuda  and  tools/prefetch.sh Qwen/Qwen2.5-1.5B-Instruct
+#
+# A job that meets its time limit, or is preempted, saves, goes back to the queue and continues. The same command submitted
+# again continues a run that was stopped and does nothing to one that is done. To stop a run by hand: touch outputs/RUN/STOP
+#
+# Exit codes: 0  done; or saved and requeued; or stopped by hand
+#             2  refused before training began: a setting, a name in use, a folder; the log's last lines say which
+#             3  training failed or its process died; `error` in outputs/RUN/manifest.json, the traceback in the log
+#             4  asked to stop, but not stopped within GRPO_GRACE seconds (240); or requeued once already, and again not one
+#                step within the time limit: ask for more --time
+#             5  saved, but Slurm would not requeue the job: submit the same command again
+#           127  no environment: papermill is not there
 #SBATCH --job-name=grpo-train
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=64G
 #SBATCH --time=12:00:00
+#SBATCH --requeue
+# 300 s before the time limit Slurm sends USR1 to this shell (B:) and to nothing else
+#SBATCH --signal=B:USR1@300
+# One log a job, however often it is requeued. (%A_%a is for arrays: here it would end in _4294967294)
 #SBATCH --output=outputs/%x-%j.log
+#SBATCH --open-mode=append
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
-exec tools/job.sh nbs/10_training.ipynb train "$@"
+exec tools/job.sh nbs/10_training.ipynb train "$@"  # which takes this shell's place: the signal reaches its trap

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Execute an experiment notebook into its record:
+# Execute an experiment notebook into its record, outputs/records/NAME.ipynb (or $GRPO_OUTPUTS/records/NAME.ipynb):
 #   tools/record.sh nbs/10_training.ipynb r1 run_name r1 iterations 50        settings as NAME VALUE pairs
 #   tools/record.sh nbs/10_training.ipynb r1 -p run_name r1 -y 'seed: 3'      or as papermill's own options
 set -euo pipefail
@@ -16,11 +16,12 @@ export OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
 
 papermill=${PAPERMILL:-.venv/bin/papermill}
 command -v "$papermill" >/dev/null || papermill=papermill
-command -v "$papermill" >/dev/null || { echo "papermill is not installed: run \`make env\` first (\`make env ACCEL=cuda\` where the GPU is on another machine)." >&2; exit 1; }
+command -v "$papermill" >/dev/null || { echo "papermill is not installed: run \`make env\` first (\`make env ACCEL=cuda\` where the GPU is on another machine)." >&2; exit 127; }
 
-mkdir -p outputs/records
-record=outputs/records/$name.ipynb fresh=outputs/records/$name.ipynb
-[ -e "$record" ] && fresh=outputs/records/$name.new.ipynb  # a run that is refused or fails must not replace a record
+records=${GRPO_OUTPUTS:-outputs}/records
+mkdir -p "$records"
+record=$records/$name.ipynb fresh=$records/$name.ipynb
+[ -e "$record" ] && fresh=$records/$name.new.ipynb  # a run that is refused or fails must not replace a record
 "$papermill" "$notebook" "$fresh" --log-output "$@"
 [ "$fresh" = "$record" ] || mv "$fresh" "$record"
 echo "Record: $record"
