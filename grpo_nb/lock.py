@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from fastcore.basics import patch
 
-# %% ../nbs/05_lock.ipynb #08-f09336d5
+# %% ../nbs/05_lock.ipynb #08-05991d5d
 def _place(): # Where a process number means what it means here
     boot,space = Path('/proc/sys/kernel/random/boot_id'),Path('/proc/self/ns/pid')
     return f'{boot.read_text().strip()} {os.readlink(space)}' if boot.exists() and space.exists() else socket.gethostname()
@@ -19,9 +19,10 @@ def _place(): # Where a process number means what it means here
 def this_process()->dict: # Plain values
     "What a lock says of its owner."
     me = psutil.Process()
-    return dict(pid=me.pid, born=me.create_time(), place=_place(), host=socket.gethostname(), job=os.environ.get('SLURM_JOB_ID'))
+    return dict(pid=me.pid, born=me.create_time(), place=_place(), host=socket.gethostname(),
+                job=os.environ.get('SLURM_JOB_ID'), segment=os.environ.get('SLURM_RESTART_COUNT', '0'))
 
-# %% ../nbs/05_lock.ipynb #11-e3a038a0
+# %% ../nbs/05_lock.ipynb #11-4ee8b0ef
 EVERY,PATIENCE = 10.,120. # Seconds between two touches; seconds without one after which an owner elsewhere is dead
 
 def lives(
@@ -29,7 +30,9 @@ def lives(
     age:float, # Seconds since its lock was touched
 )->bool: # Is it still at work?
     "Ask the system where it can be asked, else judge by the age."
-    if owner.get('place') != _place(): return age < PATIENCE
+    me = this_process()
+    if me['job'] and owner.get('job') == me['job'] and owner.get('segment') != me['segment']: return False
+    if owner.get('place') != me['place']: return age < PATIENCE
     try: p = psutil.Process(owner['pid']); return p.status() != psutil.STATUS_ZOMBIE and abs(p.create_time() - owner['born']) < 2
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError): return False
 

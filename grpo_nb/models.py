@@ -6,13 +6,13 @@
 __all__ = ['PROBE', 'load_tokenizer', 'check_device', 'load_model', 'check_model', 'load_reference', 'offload', 'train_mode',
            'generate_mode', 'tiny_model']
 
-# %% ../nbs/03_models.ipynb #03-182936b0
+# %% ../nbs/03_models.ipynb #03-d25731ab
 import copy, hashlib, json
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import torch
-from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from safetensors.torch import load as load_tensors
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -20,7 +20,7 @@ from transformers.utils import logging
 from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_name
 from .lora import merge_adapter, plain_model
 
-# %% ../nbs/03_models.ipynb #08-a69d1cb7
+# %% ../nbs/03_models.ipynb #08-8b185720
 @contextmanager
 def _refused(what, allowed=ALLOWED, error=OSError):
     "One sentence for whatever goes wrong in a block."
@@ -33,7 +33,8 @@ def _refused(what, allowed=ALLOWED, error=OSError):
 def _open(cls, path, kind, needs=None, **kwargs):
     "`cls.from_pretrained`, from the local copy if it can be."
     load, bars = partial(cls.from_pretrained, path, trust_remote_code=False, **kwargs), logging.is_progress_bar_enabled()
-    with _refused(f'model_name={path!r} could not be opened'):
+    offline = ' offline; where there is network, tools/prefetch.sh fetches it' if kind=='hub' and constants.HF_HUB_OFFLINE else ''
+    with _refused(f'model_name={path!r} could not be opened{offline}'):
         if kind!='hub' or not needs or isinstance(try_to_load_from_cache(path, needs), str):
             logging.disable_progress_bar()
             try: return load(local_files_only=True)

@@ -70,7 +70,7 @@ def begin(
     if cfg.resume: print(f'It goes on after step {run.checkpoint.step}.' if run.checkpoint else 'It has no checkpoint yet and begins at its first step.')
     return run
 
-# %% ../nbs/10_training.ipynb #20-3f2fa412
+# %% ../nbs/10_training.ipynb #20-adc411ba
 PLAN = 'micro_batch_size', 'gradient_checkpointing'
 
 def held_out(
@@ -107,8 +107,8 @@ def save(
         return step
     beside.start(write)
 
-def noted(run:Run, beside:Background): # Wait for the writing and say in the manifest what is saved
-    if step := beside.wait(): run.heartbeat(0, saved=step)
+def noted(run:Run, beside:Background, step:int): # Wait for the writing and say in the manifest what is saved, and how far the run is
+    if saved := beside.wait(): run.heartbeat(0, saved=saved, step=step)
 
 # %% ../nbs/10_training.ipynb #21-5e3aef98
 def restore(
@@ -149,7 +149,7 @@ def ask(
         run.log_eval(evaluate(model, tokenizer, problems, f, temperature=t, max_new_tokens=cfg.max_new_tokens, seed=cfg.seed, step=step, kind=kind))
     return True
 
-# %% ../nbs/10_training.ipynb #25-a963a231
+# %% ../nbs/10_training.ipynb #25-6b54dda3
 def watched()->bool: # Is somebody looking?
     "In a terminal or in JupyterLab, not under papermill, nbclient or Slurm."
     return sys.stderr.isatty() or 'JPY_SESSION_NAME' in os.environ
@@ -157,10 +157,11 @@ def watched()->bool: # Is somebody looking?
 def stop_button(
     run:Run, # The run
 )->Button: # For a notebook
-    "Ask the run to save and stop; works while the cell runs where the kernel has subshells (ipykernel 7)."
+    "Ask the run to save and stop. Works while the cell runs, where the kernel has subshells (ipykernel 7, JupyterLab 4.4)."
     b = Button(description='Stop and save', icon='stop', tooltip='Finish the step, save, and end as preempted')
     def clicked(_): run.stop(); b.description,b.disabled = 'Stopping…',True
     b.on_click(clicked)
+    if hasattr(b.comm, '_reply_subshell_for'): b.comm._reply_subshell_for = lambda data, default: default # Not to the busy main thread
     return b
 
 def log_line(
@@ -224,7 +225,7 @@ def ready(
     run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN})
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
-# %% ../nbs/10_training.ipynb #34-53dea558
+# %% ../nbs/10_training.ipynb #34-68f8b83a
 def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure)->tuple: # Steps done, why it ended early or '', and whether it is to go on later
     "The steps of a run that has begun."
     cfg,tok,model,ref,opt = ready(cfg, run)
@@ -243,7 +244,7 @@ def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure)->tuple: # Steps done, why i
                     tqdm.write(log_line(row, cfg.iterations, completions[0]))
                     figure(force=over)
                 if step > saved and (over or halt or cfg.save_every and step % cfg.save_every == 0):
-                    noted(run, beside)
+                    noted(run, beside, step)
                     save(cfg, run, model, tok, opt, step, beside)
                     saved = step
                 if over or halt: break
@@ -255,8 +256,8 @@ def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure)->tuple: # Steps done, why i
                 run.log_metrics(row)
                 run.heartbeat(step=step)
                 bar.update()
-                if not beside.busy: noted(run, beside)
-        finally: noted(run, beside)
+                if not beside.busy: noted(run, beside, step)
+        finally: noted(run, beside, step)
     if why: tqdm.write(f'stopped after step {step}: {why}')
     return step,why,halt or not report()
 

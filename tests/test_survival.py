@@ -41,3 +41,41 @@ def test_papermill_stops_on_request_and_goes_on(tmp_path):
     done = papermill('10_training', tmp_path/'out.ipynb', tmp_path, **settings | dict(resume=True, iterations=steps + 2))
     assert done.returncode == 0 and manifest()['state'] == 'done', done.stdout[-3000:]
     assert [json.loads(l)['step'] for l in log.read_text().splitlines()] == list(range(1, steps + 3)) and len(manifest()['starts']) == 2
+
+BUTTON = '''
+import time
+from grpo_nb.training import stop_button
+class Run:
+    asked = False
+    def stop(self): self.asked = True
+run = Run()
+b = stop_button(run)
+print(b.comm.comm_id, flush=True)
+t = time.time()
+while not run.asked and time.time() - t < 60: time.sleep(.05)
+print('asked' if run.asked else 'deaf', flush=True)'''
+
+def test_stop_button_works_while_its_cell_runs():
+    "As JupyterLab does it: a click is a message to a subshell of the kernel."
+    from jupyter_client.manager import start_new_kernel
+    manager, client = start_new_kernel(kernel_name='python3')
+    try:
+        client.kernel_info()
+        if 'kernel subshells' not in client.get_shell_msg(timeout=60)['content'].get('supported_features', []): pytest.skip('this ipykernel has no subshells')
+        client.control_channel.send(client.session.msg('create_subshell_request', {}))
+        subshell = client.get_control_msg(timeout=60)['content']['subshell_id']
+        client.execute(BUTTON)
+        said = []
+        while len(said) < 2:
+            message = client.get_iopub_msg(timeout=120)
+            assert message['msg_type'] != 'error', message['content']
+            if message['msg_type'] != 'stream' or message['content']['name'] != 'stdout': continue
+            said += message['content']['text'].split()
+            if len(said) == 1:
+                click = client.session.msg('comm_msg', dict(comm_id=said[0], data=dict(method='custom', content=dict(event='click'))))
+                click['header']['subshell_id'] = subshell
+                client.shell_channel.send(click)
+        assert said[1] == 'asked'
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
