@@ -17,7 +17,7 @@ from .provenance import provenance,valid_name
 from .records import _kind,_sync,append_rows,read_rows,to_json,unpack,write_atomic
 from .states import Checkpoint,_folders,_measure,save_pretrained
 
-# %% ../nbs/06_runs.ipynb #11-e040fbc7
+# %% ../nbs/06_runs.ipynb #11-680caf3e
 def _names(outputs): return sorted(f.parent.name for f in Path(outputs or outputs_dir()).glob('*/manifest.json'))
 
 class Run:
@@ -30,7 +30,7 @@ class Run:
         self.run_name,self.outputs,self._beat = valid_name(run_name),Path(outputs or outputs_dir()),0.
         self.dir,self.checkpoints_dir = self.outputs/run_name,self.outputs/'checkpoints'/run_name
         self.policy_dir = self.checkpoints_dir/'policy' # The newest weights, for others to load
-        self.lock = Lock(self.dir/'LOCK', f'run {run_name!r}')
+        self.lock,self.checkpoint = Lock(self.dir/'LOCK', f'run {run_name!r}'),None # Who may write; where a continued run began
         if must_exist and not self.exists: raise FileNotFoundError(
             f"no run {run_name!r} in {self.outputs}; runs there: {', '.join(_names(outputs)) or 'none'}")
 
@@ -193,21 +193,21 @@ def truncate_to(self:Run, c:Checkpoint|None): # The checkpoint to go back to; No
     for path in _folders(self.checkpoints_dir):
         if Checkpoint(path).step > step: shutil.rmtree(path)
 
-# %% ../nbs/06_runs.ipynb #35-46a7d49f
+# %% ../nbs/06_runs.ipynb #35-8446a591
 TIMED = 'rollout_s', 'scoring_s', 'update_s', 'tokens_per_s', 'peak_memory_mb' # Columns that no two runs share
 
 def differences(
     a:Run, # A run
     b:Run, # Another of the same settings, for example one that was interrupted
 )->list: # Names of what is not the same bit for bit; empty if nothing is
-    "Compare logs, but for the seconds, and the newest checkpoints."
+    "Compare logs, but for the seconds, newest checkpoints and policies."
     cells = lambda df: df.drop(columns=[c for c in TIMED if c in df]).to_dict('list')
     same = lambda x,y: to_json(cells(x)) == to_json(cells(y)) # JSON knows that a missing number is one
     wrong = [n for n in ('metrics', 'completions', 'eval_rows') if not same(*(r.completions() if n == 'completions' else getattr(r, n) for r in (a, b)))]
     x,y = (Checkpoint(max(_folders(r.checkpoints_dir))) if _folders(r.checkpoints_dir) else None for r in (a, b))
     if not (x and y): return wrong + ['checkpoint']*(bool(x) != bool(y))
-    files = lambda c: {f.name:_measure(f) for f in c.path.glob('*.safetensors') if f.name != 'generators.safetensors'}
-    return wrong + ['checkpoint'] if files(x) != files(y) or x.step != y.step else wrong
+    files = lambda folder: {f.name:_measure(f) for f in folder.glob('*.safetensors') if f.name != 'generators.safetensors'}
+    return wrong + ['checkpoint']*(files(x.path) != files(y.path) or x.step != y.step) + ['policy']*(files(a.policy_dir) != files(b.policy_dir))
 
 # %% ../nbs/06_runs.ipynb #66-cfe83718
 @patch

@@ -225,11 +225,12 @@ def ready(
     run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN})
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
-# %% ../nbs/10_training.ipynb #34-68f8b83a
+# %% ../nbs/10_training.ipynb #34-b9d797a3
 def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure)->tuple: # Steps done, why it ended early or '', and whether it is to go on later
     "The steps of a run that has begun."
     cfg,tok,model,ref,opt = ready(cfg, run)
-    step = saved = restore(run, model, opt) if cfg.resume else 0
+    step = restore(run, model, opt) if cfg.resume else 0
+    saved = step if run.manifest.get('saved') == step else 0 # A kill may have come between checkpoint and policy folder
     row,why,beside = None,'',Background()
     report = lambda: ask(cfg, run, model, tok, step, 'report', temperatures=(0., 1.))
     if not step and not report(): return 0,'',True

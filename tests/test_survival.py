@@ -79,3 +79,14 @@ def test_stop_button_works_while_its_cell_runs():
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+def test_a_kill_between_checkpoint_and_policy_is_made_up_for(tmp_path):
+    from dataclasses import replace
+    from grpo_nb.runs import Run, differences
+    from grpo_nb.training import GRPOConfig, train
+    cfg = GRPOConfig.for_model(**TINY | dict(device='cpu', num_threads=1))
+    whole,run = (train(replace(cfg, run_name=n), outputs=tmp_path) for n in ('whole', 'late'))
+    (run.policy_dir/'model.safetensors').unlink()
+    run.heartbeat(0, state='running', saved=0)
+    train(replace(cfg, run_name='late', resume=True), outputs=tmp_path)
+    assert not differences(whole, Run('late', tmp_path))
