@@ -33,10 +33,11 @@ stage() { # seconds, then a script of benchmarks/ with its options
 }
 
 big=(--model 1.5B --dtype bfloat16 --new 160 --out "$out")
-stage 45 cuda_check.py # the seconds add up to less than 480
+stage 45 cuda_check.py # the seconds add up to less than 500
 stage 55 decode.py "${big[@]}" --repeats 2
 stage 45 update.py "${big[@]}" --repeats 3
 stage 190 step.py "${big[@]}" --repeats 3 --tune --tune-seconds 20
+stage 30 saving.py --shape 1.5B --out "$out"
 stage 85 growth.py --models 1.5B --dtype bfloat16 --repeats 1 --new 160 --completions 64 32 256 --lengths 160 320 --out "$out"
-stage 45 decode.py "${big[@]}" --repeats 1 --static # compiles: may not be done in time
+stage 40 decode.py "${big[@]}" --repeats 1 --static # compiles: may not be done in time
 exit $failed

@@ -1,8 +1,6 @@
 """What kill_loop.py and faults.py share: a small real training run in a child process, which may be killed."""
-import json, multiprocessing, os, platform, signal, sys, time
-from datetime import date
-from pathlib import Path
-from common import ROOT, hardware, installed
+import multiprocessing, os, sys, time
+from common import ROOT, write
 from grpo_nb.runs import Run, differences
 from grpo_nb.training import GRPOConfig, train
 
@@ -72,10 +70,3 @@ def saved(run):
     "The step of the newest checkpoint, complete or not."
     return max((int(p.name[5:]) for p in run.checkpoints_dir.glob('step-*')), default=0)
 
-
-def write(path, script, settings, device='cpu', **results):
-    made = dict(script=script, date=str(date.today()), settings=settings, hardware=hardware(device),
-                versions={k:installed(k) for k in ('torch', 'transformers')} | dict(python=platform.python_version()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(made | results, indent=1) + '\n')
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
