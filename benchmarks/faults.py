@@ -68,7 +68,7 @@ def _(c): return f'exit by signal {-c.shoot(signal.SIGKILL)}'
 
 @fault('killed during a save', 'SIGKILL while the checkpoint of step 6 is being written')
 def _(c):
-    return f"exit by signal {-c.shoot(signal.SIGKILL, seen=lambda: logged(c.run) >= 6 and (c.run.checkpoints_dir/'.unfinished').exists())}"
+    return f"exit by signal {-c.shoot(signal.SIGKILL, seen=lambda: logged(c.run) >= 6 and list(c.run.checkpoints_dir.glob('.unfinished-*')))}"
 
 @fault('process told to end', 'SIGTERM after step 7')
 def _(c): return f'exit by signal {-c.shoot(signal.SIGTERM)}'
@@ -114,6 +114,18 @@ def _(c):
     c.settings['on_nonfinite'] = 'skip'
     end(c.start(lambda: at_step(5, spoil)))
     return c.said('left out')
+
+def slow_save(k):
+    "For the child: the checkpoint of a step takes a second longer."
+    import grpo_nb.states as S
+    write_folder = S.write_folder
+    def patched(final, *args):
+        if final.name.endswith(f'{k:08d}'): time.sleep(1)
+        return write_folder(final, *args)
+    S.write_folder = patched
+
+@fault('loss not finite while a save is under way', 'an advantage of step 7 is NaN, the checkpoint of step 6 takes a second')
+def _(c): return c.fail(lambda: (slow_save(6), at_step(7, spoil)))
 
 @fault('reward not finite', 'a reward of step 5 is NaN')
 def _(c): return c.fail(lambda: at_step(5, spoil_reward))

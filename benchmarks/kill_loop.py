@@ -14,8 +14,8 @@ from under_fire import ROOT, Run, differences, end, logged, saved, start, traini
 def saves(run):
     "Marks of saves that are not complete: their folders have other names until they are, and an earlier kill may have left some."
     marks = set()
-    for name in ('.unfinished', '.policy'):
-        try: marks.add((name, (run.checkpoints_dir/name).stat().st_ctime_ns))
+    for path in (*run.checkpoints_dir.glob('.unfinished-*'), run.checkpoints_dir/'.policy'):
+        try: marks.add((path.name, path.stat().st_ctime_ns))
         except FileNotFoundError: pass
     return marks
 

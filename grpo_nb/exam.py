@@ -194,7 +194,7 @@ def ask_model(cfg:EvalConfig, run:Run, problems:list, label:str, todo:list):
             run.log_eval(readings(rows, cfg.ops).join(needs)) # So that no report has to read or solve again
             run.heartbeat()
 
-# %% ../nbs/17_exam.ipynb #37-7d636a7d
+# %% ../nbs/17_exam.ipynb #37-02323126
 def evaluate_models(
     cfg:EvalConfig, # Settings
     outputs=None, # Folder of all runs; None: outputs/ of the repository
@@ -203,10 +203,8 @@ def evaluate_models(
     run,problems,left = open_exam(cfg, outputs)
     if run.manifest['state'] == 'done': return run
     t0,before = time.perf_counter(),run.manifest.get('seconds', 0)
+    seconds = lambda: round(before + time.perf_counter() - t0, 1)
     try:
         for label,todo in left.items(): ask_model(cfg, run, problems, label, todo)
-    except BaseException as e:
-        run.finish('failed', error=f'{type(e).__name__}: {e}')
-        raise
-    finally: run.heartbeat(0, seconds=round(before + time.perf_counter() - t0, 1))
-    return run.finish('done')
+    except BaseException as e: run.fail(e, seconds=seconds()); raise
+    return run.finish('done', seconds=seconds())

@@ -11,18 +11,21 @@ from pathlib import Path
 import psutil
 from fastcore.basics import patch
 
-# %% ../nbs/05_lock.ipynb #08-05991d5d
+# %% ../nbs/05_lock.ipynb #08-38855cb2
 def _place(): # Where a process number means what it means here
     boot,space = Path('/proc/sys/kernel/random/boot_id'),Path('/proc/self/ns/pid')
     return f'{boot.read_text().strip()} {os.readlink(space)}' if boot.exists() and space.exists() else socket.gethostname()
 
+def _born(pid): # When it began: on Linux in ticks since the boot, which no setting of the clock moves
+    stat = Path(f'/proc/{pid}/stat')
+    return int(stat.read_text().rpartition(')')[2].split()[19]) if stat.exists() else psutil.Process(pid).create_time()
+
 def this_process()->dict: # Plain values
     "What a lock says of its owner."
-    me = psutil.Process()
-    return dict(pid=me.pid, born=me.create_time(), place=_place(), host=socket.gethostname(),
+    return dict(pid=os.getpid(), born=_born(os.getpid()), place=_place(), host=socket.gethostname(),
                 job=os.environ.get('SLURM_JOB_ID'), segment=os.environ.get('SLURM_RESTART_COUNT', '0'))
 
-# %% ../nbs/05_lock.ipynb #11-4ee8b0ef
+# %% ../nbs/05_lock.ipynb #11-685b597e
 EVERY,PATIENCE = 10.,120. # Seconds between two touches; seconds without one after which an owner elsewhere is dead
 
 def lives(
@@ -31,12 +34,13 @@ def lives(
 )->bool: # Is it still at work?
     "Ask the system where it can be asked, else judge by the age."
     me = this_process()
-    if me['job'] and owner.get('job') == me['job'] and owner.get('segment') != me['segment']: return False
-    if owner.get('place') != me['place']: return age < PATIENCE
-    try: p = psutil.Process(owner['pid']); return p.status() != psutil.STATUS_ZOMBIE and abs(p.create_time() - owner['born']) < 2
-    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError): return False
+    if owner.get('place') != me['place']: # Where nobody can be asked
+        requeued = me['job'] and owner.get('job') == me['job'] and owner.get('segment') != me['segment']
+        return not requeued and age < PATIENCE
+    try: return psutil.Process(owner['pid']).status() != psutil.STATUS_ZOMBIE and abs(_born(owner['pid']) - owner['born']) < 2
+    except (psutil.NoSuchProcess, OSError, KeyError, TypeError, ValueError): return False
 
-# %% ../nbs/05_lock.ipynb #16-3a484076
+# %% ../nbs/05_lock.ipynb #16-f432e115
 class Lock:
     "The right to write something, held by one process at a time."
     def __init__(self,
@@ -51,11 +55,15 @@ class Lock:
         except (OSError, ValueError): o = {}
         return (o if isinstance(o, dict) else {}), age
 
+    def lost(self)->bool: # Has another process taken over what was ours?
+        o = self.owner()[0]
+        return bool(self.me and o) and o != self.me
+
     def held(self)->bool: # By a living process, this one included
         o,age = self.owner()
         return o is not None and lives(o, age)
 
-# %% ../nbs/05_lock.ipynb #18-31948e0b
+# %% ../nbs/05_lock.ipynb #18-d675fd2e
 def _named(o, age):
     job = f", Slurm job {o['job']}" if o.get('job') else ''
     return f"process {o.get('pid', 'unknown')} on {o.get('host', 'an unknown host')}{job}, last heard of {age:.0f} s ago"
@@ -66,7 +74,9 @@ def take(self:Lock)->str: # '' or what was done about a dead owner. Raises `Bloc
     self.me,said = this_process(),''
     while True:
         try:
-            with open(self.path, 'x') as f: f.write(json.dumps(self.me))
+            with open(self.path, 'x') as f:
+                try: f.write(json.dumps(self.me)); f.flush()
+                except OSError: self.path.unlink(); raise # A full disk
             break
         except FileExistsError: o,age = self.owner()
         if o and all(o.get(k) == self.me[k] for k in ('pid', 'born', 'place')): break
@@ -77,7 +87,7 @@ def take(self:Lock)->str: # '' or what was done about a dead owner. Raises `Bloc
     threading.Thread(target=self._touch, daemon=True).start()
     return said
 
-# %% ../nbs/05_lock.ipynb #20-d726edbe
+# %% ../nbs/05_lock.ipynb #20-6bf0a70b
 @patch
 def _clear(self:Lock, judged): # Move a dead owner's lock away, unless somebody was quicker
     aside = self.path.with_name(f'.{self.path.name}.{os.getpid()}')
@@ -89,8 +99,9 @@ def _clear(self:Lock, judged): # Move a dead owner's lock away, unless somebody 
 @patch
 def _touch(self:Lock): # In a thread of its own
     while not self._stop.wait(EVERY):
+        if self.lost(): return
         try: os.utime(self.path)
-        except OSError: return
+        except OSError: continue # A network file system may stumble
 
 @patch
 def release(self:Lock):

@@ -62,8 +62,13 @@ def manifest(self:Run)->dict: # Raises `ValueError` if it is not what was writte
         raise ValueError(f"{self.dir/'manifest.json'} is not the manifest of a run")
     return m
 
-# %% ../nbs/06_runs.ipynb #19-3c401153
+# %% ../nbs/06_runs.ipynb #19-ad710a41
 def _now()->str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
+
+@patch
+def check_lock(self:Run):
+    "Raise `BlockingIOError` if another process has taken this run over."
+    if self.lock.lost(): raise BlockingIOError(f'run {self.run_name!r} was taken over by another process while this one was not heard of: nothing more is written here')
 
 @patch
 def heartbeat(self:Run,
@@ -72,12 +77,14 @@ def heartbeat(self:Run,
 )->Run: # The same run
     "A sign of life, cheap enough for every step; with `every=0` a way to write facts."
     if every and time.monotonic() - self._beat < every: return self
-    self._beat = time.monotonic()
+    if every: self._beat = time.monotonic()
+    self.check_lock()
     m = {**(self.manifest if self.exists else {}), **facts, 'heartbeat':_now()}
     try: write_atomic(self.dir/'manifest.json', to_json(m, indent=1))
     except OSError as e: raise OSError(f"{self.dir/'manifest.json'} could not be written: {_kind(e)}") from None
     return self
 
+# %% ../nbs/06_runs.ipynb #20-755601b9
 @patch
 def finish(self:Run,
     state:str='done', # 'done', 'failed' or 'preempted'
@@ -89,6 +96,12 @@ def finish(self:Run,
     self.lock.release()
     return self
 
+@patch
+def fail(self:Run, e:BaseException, **facts): # What was raised; more for the manifest
+    "Write that the run failed, if that can still be written; the error itself is for the caller to raise."
+    try: self.finish('failed', error=f'{type(e).__name__}: {e}', **facts)
+    except OSError as o: print(o) # A full disk, or another owner
+
 @patch(as_prop=True)
 def state(self:Run)->str:
     "As the manifest has it, but 'killed' for a run that died without a word."
@@ -98,7 +111,7 @@ def state(self:Run)->str:
     except (KeyError, TypeError, ValueError): age = PATIENCE
     return 'killed' if self.lock.path.exists() or age >= PATIENCE else 'running'
 
-# %% ../nbs/06_runs.ipynb #21-df2947a0
+# %% ../nbs/06_runs.ipynb #22-df2947a0
 @patch
 def stop(self:Run)->Path: # The file
     "Ask the run to save and stop after the step that it is doing."
@@ -110,11 +123,13 @@ def stopping(self:Run)->bool:
     "Has somebody asked?"
     return (self.dir/'STOP').exists()
 
-# %% ../nbs/06_runs.ipynb #24-11d42fa3
+# %% ../nbs/06_runs.ipynb #25-3c0f42c8
 @patch
 def check_start(self:Run, settings, resume, may_change, defaults={}): # As in `start`; returns the differences that are allowed
-    if not self.exists: return Run(self.run_name, self.outputs) and {} if resume else {}
-    old,way_out = {**defaults, **self.manifest['settings']},f'give another run_name or delete {self.dir}'
+    if not self.exists and resume: Run(self.run_name, self.outputs) # Says which runs there are
+    if not self.exists and _folders(self.checkpoints_dir): raise FileExistsError(f'{self.checkpoints_dir} has checkpoints of an earlier run {self.run_name!r}: give another run_name or delete that folder')
+    if not self.exists: return {}
+    old,way_out = {**defaults, **self.manifest['settings']},f'give another run_name, or delete {self.dir} and {self.checkpoints_dir}'
     pairs = ((k, old.get(k, 'absent'), settings.get(k, 'absent')) for k in {**old, **settings} if k!='resume')
     diff = {k:(a, b) for k,a,b in pairs if a!=b}
     bad = '; '.join(f'{k} was {a!r}, now {b!r}' for k,(a,b) in diff.items() if not (resume and k in may_change))
@@ -123,7 +138,7 @@ def check_start(self:Run, settings, resume, may_change, defaults={}): # As in `s
         f'run {self.run_name!r} exists with {len(self.metrics)} steps: continue it with resume=True, {way_out}')
     return diff
 
-# %% ../nbs/06_runs.ipynb #26-49f9d3dd
+# %% ../nbs/06_runs.ipynb #27-7ca76ed6
 @patch(cls_method=True)
 def start(cls:Run,
     run_name:str, # Name of the run
@@ -143,13 +158,14 @@ def start(cls:Run,
         for d in (self.dir, self.checkpoints_dir): d.mkdir(parents=True, exist_ok=True)
         if said := self.lock.take(): print(said)
         (self.dir/'STOP').unlink(missing_ok=True)
+        for p in (*self.checkpoints_dir.glob('.unfinished-*'), *self.checkpoints_dir.glob('.going-*')): shutil.rmtree(p) # Left by a kill
         unpack(self.dir)
         return self.heartbeat(0, run_name=run_name, state='running', error=None, settings=settings, provenance=source, starts=starts, **facts)
     except BlockingIOError: raise
     except OSError as e: raise OSError(f'outputs folder {self.outputs} cannot be written ({e.strerror or e}): '
                                        'set GRPO_OUTPUTS to a folder that can') from None
 
-# %% ../nbs/06_runs.ipynb #32-249e3c3d
+# %% ../nbs/06_runs.ipynb #33-46935b85
 LOGS = 'metrics.jsonl', 'completions.jsonl', 'eval.jsonl'
 
 @patch
@@ -161,6 +177,7 @@ def log_sizes(self:Run)->dict: # Log -> bytes; on the disk when this returns
 
 @patch
 def save_checkpoint(self:Run, step:int, tensors:dict, state:dict, logs:dict|None=None)->Checkpoint: # As `Checkpoint.save`, and `log_sizes`; None: now
+    self.check_lock()
     return Checkpoint.save(self.checkpoints_dir, step, tensors, state | dict(logs=self.log_sizes() if logs is None else logs))
 
 @patch
@@ -171,7 +188,7 @@ def latest_checkpoint(self:Run)->Checkpoint|None: # None: no complete one
         return '; '.join(f'{n} has {have(n)} of the {size} bytes that it had then' for n,size in c.state.get('logs', {}).items() if have(n) < size)
     return Checkpoint.latest(self.checkpoints_dir, cut)
 
-# %% ../nbs/06_runs.ipynb #33-073d28fb
+# %% ../nbs/06_runs.ipynb #34-f290e402
 @patch
 def save_policy(self:Run, *parts, weights:dict=None)->Path: return save_pretrained(self.policy_dir, *parts, weights=weights) # As `save_pretrained`
 
@@ -181,6 +198,14 @@ def forget_eval(self:Run, **labels): # Column=value
     rows = [r for r in read_rows(self.dir/'eval.jsonl') if any(r.get(k) != v for k,v in labels.items())]
     write_atomic(self.dir/'eval.jsonl', ''.join(to_json(r) + '\n' for r in rows))
 
+def _step(line): # Of a row; a line that is none lies after every step
+    try: return json.loads(line)['step']
+    except (ValueError, KeyError, TypeError, RecursionError): return float('inf')
+
+def _free(path): # The same path, with nothing there
+    shutil.rmtree(path, ignore_errors=True)
+    return path
+
 @patch
 def truncate_to(self:Run, c:Checkpoint|None): # The checkpoint to go back to; None: the beginning
     "Forget what lies after a checkpoint."
@@ -188,12 +213,12 @@ def truncate_to(self:Run, c:Checkpoint|None): # The checkpoint to go back to; No
     for f in (self.dir/n for n in LOGS if (self.dir/n).exists()):
         data = f.read_bytes()
         head,tail = data[:logs.get(f.name, 0)],data[logs.get(f.name, 0):]
-        kept = [l for l in tail[:tail.rfind(b'\n') + 1].splitlines(True) if json.loads(l)['step'] <= step]
+        kept = [l for l in tail[:tail.rfind(b'\n') + 1].splitlines(True) if _step(l) <= step]
         if len(kept) != tail.count(b'\n') or not tail.endswith(b'\n'): write_atomic(f, head + b''.join(kept))
     for path in _folders(self.checkpoints_dir):
-        if Checkpoint(path).step > step: shutil.rmtree(path)
+        if Checkpoint(path).step > step: path.replace(_free(path.with_name(f'damaged-{path.name}')))
 
-# %% ../nbs/06_runs.ipynb #35-8446a591
+# %% ../nbs/06_runs.ipynb #36-8446a591
 TIMED = 'rollout_s', 'scoring_s', 'update_s', 'tokens_per_s', 'peak_memory_mb' # Columns that no two runs share
 
 def differences(
@@ -209,7 +234,7 @@ def differences(
     files = lambda folder: {f.name:_measure(f) for f in folder.glob('*.safetensors') if f.name != 'generators.safetensors'}
     return wrong + ['checkpoint']*(files(x.path) != files(y.path) or x.step != y.step) + ['policy']*(files(a.policy_dir) != files(b.policy_dir))
 
-# %% ../nbs/06_runs.ipynb #66-cfe83718
+# %% ../nbs/06_runs.ipynb #67-cfe83718
 @patch
 def final(self:Run, last:int=10)->dict: # Steps to average over -> figure: mean
     "Where the run ended."
@@ -222,7 +247,7 @@ def _repr_markdown_(self:Run)->str:
     head = f"**Run `{self.run_name}`**: {self.state}, step {steps} of {self.manifest['settings'].get('iterations', '?')}"
     return ' · '.join([head, *(f"{k.replace('_', ' ')} {v:.3g}" for k,v in self.final().items())])
 
-# %% ../nbs/06_runs.ipynb #69-714b93e4
+# %% ../nbs/06_runs.ipynb #70-714b93e4
 def list_runs(
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
 )->pd.DataFrame: # One row a run, the oldest first

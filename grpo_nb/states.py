@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Checkpoint', 'write_folder', 'generators', 'set_generators', 'snapshot', 'Background', 'save_pretrained']
 
-# %% ../nbs/05_states.ipynb #03-5d3931cb
+# %% ../nbs/05_states.ipynb #03-8a49c410
 import hashlib,json,os,random,re,shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class Checkpoint:
         name:str, # As it was given to `save`
     )->dict: return load_file(self.path/f'{name}.safetensors')
 
-# %% ../nbs/05_states.ipynb #11-77a5834a
+# %% ../nbs/05_states.ipynb #11-6956c2a8
 def _apart(ts): # Tensors as a file can hold them: on the CPU, contiguous, each with memory of its own
     seen,out = set(),{}
     for k,t in ts.items():
@@ -51,7 +51,7 @@ def _apart(ts): # Tensors as a file can hold them: on the CPU, contiguous, each 
     return out
 
 def _swap(new, final): # Give a folder its name; what had the name goes
-    going = final.with_name('.going')
+    going = final.with_name(f'.going-{final.name}')
     shutil.rmtree(going, ignore_errors=True)
     if final.exists(): final.rename(going)
     if new: new.rename(final)
@@ -65,7 +65,7 @@ def write_folder(
 )->Path: # The same folder
     "Files, sizes, checksums, and the name last. Raises `OSError` and leaves what was there."
     final = Path(final)
-    tmp = final.with_name('.unfinished')
+    tmp = final.with_name(f'.unfinished-{final.name}') # Of its own: a dump may be written while a checkpoint is
     shutil.rmtree(tmp, ignore_errors=True); tmp.mkdir(parents=True)
     try:
         for name,ts in tensors.items(): save_file(_apart(ts), tmp/f'{name}.safetensors')
@@ -148,7 +148,7 @@ def set_generators(
     for i in range(torch.cuda.device_count()):
         if f'cuda{i}' in states: torch.cuda.set_rng_state(states[f'cuda{i}'], i)
 
-# %% ../nbs/05_states.ipynb #35-1d12b393
+# %% ../nbs/05_states.ipynb #35-6dce9985
 def snapshot(
     tensors:dict, # Name to tensor, on any device
 )->dict: # The same names
@@ -163,12 +163,16 @@ class Background:
     "One job at a time beside the caller. Its result, or what went wrong in it, comes with `wait`."
     def __init__(self): self.pool,self.job = ThreadPoolExecutor(1),None
     busy = property(lambda self: self.job is not None and not self.job.done(), doc='Is a job under way?')
-    def start(self, f, *args): # Waits for the job before
+    def start(self, f, *args):
+        "Begin a job when the one before is done; raises what went wrong in that."
         self.wait()
         self.job = self.pool.submit(f, *args)
-    def wait(self): # The job's result, once; None without a job
+    def wait(self):
+        "The job's result, once; None without a job. An interrupt leaves the job to be waited for again."
+        if not self.job: return None
+        wait([self.job])
         job,self.job = self.job,None
-        return job.result() if job else None
+        return job.result()
 
 # %% ../nbs/05_states.ipynb #43-dbbb9bce
 def save_pretrained(

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Batch', 'sample_batch', 'select', 'join', 'collect', 'side_by_side', 'planned', 'shape_of', 'micro_batches',
-           'loss_of', 'gradients', 'backward', 'update', 'metrics_row', 'peak_rss', 'completion_rows']
+           'loss_of', 'gradients', 'backward', 'untouched', 'update', 'metrics_row', 'peak_rss', 'completion_rows']
 
-# %% ../nbs/10_step.ipynb #03-f27a210e
+# %% ../nbs/10_step.ipynb #03-10c253fb
 import os, sys, time
+from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -199,7 +200,18 @@ def backward(
     loss = sum(float(s.pop('loss')) for s in stats)
     return {**mean_stats(stats), 'loss': loss}
 
-# %% ../nbs/10_step.ipynb #30-22a2e262
+# %% ../nbs/10_step.ipynb #30-0754d60d
+@contextmanager
+def untouched(
+    step:int, # The step
+    moved:bool, # May weights have moved already?
+):
+    "Out of memory before the weights move can be tried again; after that it is another error."
+    try: yield
+    except torch.OutOfMemoryError as e:
+        if moved: raise MemoryError(f'step {step} ran out of memory when part of it was taken: set a smaller micro_batch_size') from e
+        raise
+
 def update(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -207,7 +219,7 @@ def update(
     optimizer, # From `make_optimizer`
     batch:Batch, # What to learn from
     step:int, # The step, from 1
-)->dict: # Statistics of the last inner update. Raises `FloatingPointError` when reward, loss or gradient is not finite
+)->dict: # Statistics of the last inner update. Raises `FloatingPointError` when reward, loss or gradient is not finite, another `ArithmeticError` when part of the step was taken by then
     "Move the policy: `num_inner_updates` optimizer steps on one batch."
     t0,memory,lr = time.perf_counter(),[],cfg.learning_rate*min(1, step/max(1, cfg.warmup_steps))
     optimizer.learning_rate = lr
@@ -215,14 +227,12 @@ def update(
     cfg = planned(cfg, model, *shape_of(batch.rollout, cfg.num_generations))
     with train_mode(model, cfg.gradient_checkpointing), offload(reference, model.device, cfg.offload_reference and reference is not None):
         for i in range(cfg.num_inner_updates):
-            try: stats = backward(cfg, model, reference, batch, memory, optimizer.collect)
-            except torch.OutOfMemoryError as e: # After an inner update the batch could not be done again
-                if i: raise MemoryError(f'step {step} ran out of memory in inner update {i + 1}: set a smaller micro_batch_size') from e
-                raise
+            with untouched(step, i): stats = backward(cfg, model, reference, batch, memory, optimizer.collect)
             norm = float(optimizer.clip_grad_norm(cfg.clip_grad_norm or float('inf')))
             bad = [k for k,v in dict(stats, grad_norm=norm).items() if v != v or abs(v) == float('inf')]
-            if bad: raise FloatingPointError(f"{', '.join(bad)} should be finite at step {step}: the step was not taken{i*f' after {i} of its inner updates'}")
-            optimizer.step()
+            if bad and i: raise ArithmeticError(f"{', '.join(bad)} should be finite in inner update {i + 1} of step {step}: part of the step was taken")
+            if bad: raise FloatingPointError(f"{', '.join(bad)} should be finite at step {step}: the step was not taken")
+            with untouched(step, True): optimizer.step()
             optimizer.zero_grad()
     return {**stats, 'grad_norm':norm, 'learning_rate':lr, 'update_s':time.perf_counter() - t0}
 

@@ -30,6 +30,15 @@ rows() { cat "$folder/metrics.jsonl" "$folder/eval.jsonl" 2>/dev/null | wc -l ||
 at() { [[ $kind == train && $state != new ]] && echo "$state, step $step" || echo "$state"; }
 read -r state starts step < <(manifest)
 had=$(rows)
+as_asked() {  # are these the settings of the run that is there?
+  "$python" -c 'import json, sys
+s = json.load(open(sys.argv[1]))["settings"]
+def same(v, a):
+    try: return a in (str(v), json.dumps(v)) or float(a) == v
+    except ValueError: return False
+sys.exit(not all(same(s.get(k), a) for k, a in zip(sys.argv[2::2], sys.argv[3::2])))' "$folder/manifest.json" "$@" 2>/dev/null
+}
+[[ $kind == train && $state == done ]] && as_asked "$@" && { say "Run $run is done already, with these settings: nothing to do"; exit 0; }
 [[ $kind == train && $state != new && -z ${resume:-} ]] && set -- "$@" resume True
 say "Job ${job:-without Slurm} on $(uname -n), segment $((${SLURM_RESTART_COUNT:-0} + 1)): $notebook, run $run ($(at))"
 
