@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOGS', 'TIMED', 'Run', 'differences', 'list_runs', 'compare']
 
-# %% ../nbs/06_runs.ipynb #03-f28bf86a
+# %% ../nbs/06_runs.ipynb #03-6cf76900
 import json,shutil,time
 from datetime import datetime,timezone
 from pathlib import Path
@@ -14,10 +14,10 @@ from fastcore.basics import patch
 from .lock import PATIENCE,Lock
 from .lookup import outputs_dir
 from .provenance import provenance,valid_name
-from .records import _kind,_sync,append_rows,read_rows,to_json,unpack,write_atomic
-from .states import Checkpoint,_folders,_measure,save_pretrained
+from .records import kind_of,sync,append_rows,read_rows,to_json,unpack,write_atomic
+from .states import Checkpoint,step_folders,checksum,save_pretrained
 
-# %% ../nbs/06_runs.ipynb #11-680caf3e
+# %% ../nbs/06_runs.ipynb #11-28f029dd
 def _names(outputs): return sorted(f.parent.name for f in Path(outputs or outputs_dir()).glob('*/manifest.json'))
 
 class Run:
@@ -40,7 +40,7 @@ class Run:
     eval_rows = property(lambda self: pd.DataFrame(read_rows(self.dir/'eval.jsonl')), doc='Rows of the evaluations')
     def _log(self, name, rows):
         try: append_rows(self.dir/name, rows)
-        except OSError as e: raise OSError(f'{self.dir/name} could not be written: {_kind(e)}') from None
+        except OSError as e: raise OSError(f'{self.dir/name} could not be written: {kind_of(e)}') from None
     def log_metrics(self, row:dict): self._log('metrics.jsonl', [{k:None if v != v else v for k,v in row.items()}]) # The raw figures of one step
     def log_completions(self, rows): self._log('completions.jsonl', rows) # One row a completion
     def log_eval(self, rows): self._log('eval.jsonl', rows) # Rows of an evaluation
@@ -62,7 +62,7 @@ def manifest(self:Run)->dict: # Raises `ValueError` if it is not what was writte
         raise ValueError(f"{self.dir/'manifest.json'} is not the manifest of a run")
     return m
 
-# %% ../nbs/06_runs.ipynb #19-ad710a41
+# %% ../nbs/06_runs.ipynb #19-5d27b34b
 def _now()->str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 @patch
@@ -81,7 +81,7 @@ def heartbeat(self:Run,
     self.check_lock()
     m = {**(self.manifest if self.exists else {}), **facts, 'heartbeat':_now()}
     try: write_atomic(self.dir/'manifest.json', to_json(m, indent=1))
-    except OSError as e: raise OSError(f"{self.dir/'manifest.json'} could not be written: {_kind(e)}") from None
+    except OSError as e: raise OSError(f"{self.dir/'manifest.json'} could not be written: {kind_of(e)}") from None
     return self
 
 # %% ../nbs/06_runs.ipynb #20-755601b9
@@ -123,11 +123,12 @@ def stopping(self:Run)->bool:
     "Has somebody asked?"
     return (self.dir/'STOP').exists()
 
-# %% ../nbs/06_runs.ipynb #25-3c0f42c8
+# %% ../nbs/06_runs.ipynb #25-232cc42a
 @patch
-def check_start(self:Run, settings, resume, may_change, defaults={}): # As in `start`; returns the differences that are allowed
+def check_start(self:Run, settings:dict, resume:bool, may_change:tuple, defaults:dict={})->dict: # As in `start`; the differences that are allowed
+    "Refuse what `start` would refuse. Raises `ValueError`, `FileExistsError` or `FileNotFoundError`, and writes nothing."
     if not self.exists and resume: Run(self.run_name, self.outputs) # Says which runs there are
-    if not self.exists and _folders(self.checkpoints_dir): raise FileExistsError(f'{self.checkpoints_dir} has checkpoints of an earlier run {self.run_name!r}: give another run_name or delete that folder')
+    if not self.exists and step_folders(self.checkpoints_dir): raise FileExistsError(f'{self.checkpoints_dir} has checkpoints of an earlier run {self.run_name!r}: give another run_name or delete that folder')
     if not self.exists: return {}
     old,way_out = {**defaults, **self.manifest['settings']},f'give another run_name, or delete {self.dir} and {self.checkpoints_dir}'
     pairs = ((k, old.get(k, 'absent'), settings.get(k, 'absent')) for k in {**old, **settings} if k!='resume')
@@ -138,7 +139,7 @@ def check_start(self:Run, settings, resume, may_change, defaults={}): # As in `s
         f'run {self.run_name!r} exists with {len(self.metrics)} steps: continue it with resume=True, {way_out}')
     return diff
 
-# %% ../nbs/06_runs.ipynb #27-7ca76ed6
+# %% ../nbs/06_runs.ipynb #27-6daf1167
 @patch(cls_method=True)
 def start(cls:Run,
     run_name:str, # Name of the run
@@ -149,7 +150,7 @@ def start(cls:Run,
     defaults:dict={}, # Values of settings that an older record does not know
     **facts, # More for the manifest, for example fingerprints of the problem sets
 )->Run: # A run in state 'running'
-    "Begin a run or continue one."
+    "Begin a run or continue one. Raises what `check_start` raises, `BlockingIOError` if another process is at work on it, `OSError` for a folder that cannot be written."
     self,settings = cls(run_name, outputs, must_exist=False),json.loads(to_json(settings))
     changed,source = self.check_start(settings, resume, may_change, json.loads(to_json(defaults))),provenance()
     starts = self.manifest['starts'] if self.exists else []
@@ -165,18 +166,19 @@ def start(cls:Run,
     except OSError as e: raise OSError(f'outputs folder {self.outputs} cannot be written ({e.strerror or e}): '
                                        'set GRPO_OUTPUTS to a folder that can') from None
 
-# %% ../nbs/06_runs.ipynb #33-46935b85
+# %% ../nbs/06_runs.ipynb #33-efadb800
 LOGS = 'metrics.jsonl', 'completions.jsonl', 'eval.jsonl'
 
 @patch
 def log_sizes(self:Run)->dict: # Log -> bytes; on the disk when this returns
     "How long the logs are now."
     files = {n:self.dir/n for n in LOGS if (self.dir/n).exists()}
-    for f in files.values(): _sync(f)
+    for f in files.values(): sync(f)
     return {n:f.stat().st_size for n,f in files.items()}
 
 @patch
 def save_checkpoint(self:Run, step:int, tensors:dict, state:dict, logs:dict|None=None)->Checkpoint: # As `Checkpoint.save`, and `log_sizes`; None: now
+    "Save a training state of this run. Raises `OSError` if it cannot be written."
     self.check_lock()
     return Checkpoint.save(self.checkpoints_dir, step, tensors, state | dict(logs=self.log_sizes() if logs is None else logs))
 
@@ -188,12 +190,12 @@ def latest_checkpoint(self:Run)->Checkpoint|None: # None: no complete one
         return '; '.join(f'{n} has {have(n)} of the {size} bytes that it had then' for n,size in c.state.get('logs', {}).items() if have(n) < size)
     return Checkpoint.latest(self.checkpoints_dir, cut)
 
-# %% ../nbs/06_runs.ipynb #34-f290e402
+# %% ../nbs/06_runs.ipynb #34-51c60ec4
 @patch
 def save_policy(self:Run, *parts, weights:dict=None)->Path: return save_pretrained(self.policy_dir, *parts, weights=weights) # As `save_pretrained`
 
 @patch
-def forget_eval(self:Run, **labels): # Column=value
+def forget_eval(self:Run, **labels): # Column=value, all of which must hold
     "Drop rows of an evaluation."
     rows = [r for r in read_rows(self.dir/'eval.jsonl') if any(r.get(k) != v for k,v in labels.items())]
     write_atomic(self.dir/'eval.jsonl', ''.join(to_json(r) + '\n' for r in rows))
@@ -215,10 +217,10 @@ def truncate_to(self:Run, c:Checkpoint|None): # The checkpoint to go back to; No
         head,tail = data[:logs.get(f.name, 0)],data[logs.get(f.name, 0):]
         kept = [l for l in tail[:tail.rfind(b'\n') + 1].splitlines(True) if _step(l) <= step]
         if len(kept) != tail.count(b'\n') or not tail.endswith(b'\n'): write_atomic(f, head + b''.join(kept))
-    for path in _folders(self.checkpoints_dir):
+    for path in step_folders(self.checkpoints_dir):
         if Checkpoint(path).step > step: path.replace(_free(path.with_name(f'damaged-{path.name}')))
 
-# %% ../nbs/06_runs.ipynb #36-8446a591
+# %% ../nbs/06_runs.ipynb #36-d1ad81fc
 TIMED = 'rollout_s', 'scoring_s', 'update_s', 'tokens_per_s', 'peak_memory_mb' # Columns that no two runs share
 
 def differences(
@@ -229,9 +231,9 @@ def differences(
     cells = lambda df: df.drop(columns=[c for c in TIMED if c in df]).to_dict('list')
     same = lambda x,y: to_json(cells(x)) == to_json(cells(y)) # JSON knows that a missing number is one
     wrong = [n for n in ('metrics', 'completions', 'eval_rows') if not same(*(r.completions() if n == 'completions' else getattr(r, n) for r in (a, b)))]
-    x,y = (Checkpoint(max(_folders(r.checkpoints_dir))) if _folders(r.checkpoints_dir) else None for r in (a, b))
+    x,y = (Checkpoint(max(step_folders(r.checkpoints_dir))) if step_folders(r.checkpoints_dir) else None for r in (a, b))
     if not (x and y): return wrong + ['checkpoint']*(bool(x) != bool(y))
-    files = lambda folder: {f.name:_measure(f) for f in folder.glob('*.safetensors') if f.name != 'generators.safetensors'}
+    files = lambda folder: {f.name:checksum(f) for f in folder.glob('*.safetensors') if f.name != 'generators.safetensors'}
     return wrong + ['checkpoint']*(files(x.path) != files(y.path) or x.step != y.step) + ['policy']*(files(a.policy_dir) != files(b.policy_dir))
 
 # %% ../nbs/06_runs.ipynb #67-cfe83718

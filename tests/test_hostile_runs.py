@@ -67,11 +67,11 @@ def test_manifest_of_a_checkpoint_lists_odd_things(saved, capsys, entry):
 
 def test_a_manifest_that_leads_outside_is_not_followed(saved, tmp_path):
     "Even where size and checksum of the file out there are right."
-    from grpo_nb.states import _measure
+    from grpo_nb.states import checksum
     secret, f = tmp_path/'secret', newest(saved).path/'manifest.json'
     secret.write_text('x')
     for name in (str(secret), '../../secret'):
-        f.write_text(json.dumps(json.loads(f.read_text()) | {name: _measure(secret)}))
+        f.write_text(json.dumps(json.loads(f.read_text()) | {name: checksum(secret)}))
         assert sentence(newest(saved))
 
 @pytest.mark.parametrize('name', ['policy.safetensors', 'optimizer.safetensors', 'state.json'])
@@ -93,9 +93,9 @@ def test_files_of_a_checkpoint_damaged(saved, capsys, name):
 
 def resealed(folder):
     "A manifest that fits the files, as an attacker would write it."
-    from grpo_nb.states import _measure
+    from grpo_nb.states import checksum
     path = newest(folder).path
-    (path/'manifest.json').write_text(json.dumps({f.name: _measure(f) for f in sorted(path.iterdir()) if f.name != 'manifest.json'}))
+    (path/'manifest.json').write_text(json.dumps({f.name: checksum(f) for f in sorted(path.iterdir()) if f.name != 'manifest.json'}))
 
 def test_files_that_fit_their_manifest_and_are_no_checkpoint(saved, capsys):
     "A checksum proves that nothing changed, not that it is what it should be."
