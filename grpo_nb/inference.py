@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LARGEST', 'MOST', 'parse_question', 'reason', 'AskConfig', 'Answer', 'ask', 'main']
 
-# %% ../nbs/21_inference.ipynb #03-1a62e43e
+# %% ../nbs/21_inference.ipynb #03-8ef6f044
 import html, re, sys
 from argparse import ArgumentParser
 from collections import Counter
@@ -18,7 +18,7 @@ from .problems import solve
 from .prompts import SYSTEM, Problem, make_prompt
 from .rewards import FAILURES
 from .rollouts import generate
-from .scoring import _plain, evaluate, wilson_interval
+from .scoring import PRE, _plain, evaluate, wilson_interval
 from .settings import Settings
 
 # %% ../nbs/21_inference.ipynb #07-8f7b0279
@@ -122,7 +122,7 @@ class Answer:
         share = f'{self.right} of {n} right: {self.right/n:.0%}, with 95% confidence between {low:.0%} and {high:.0%}.'
         return [share]*(n > 1) + [_solutions(self.problem)]
 
-# %% ../nbs/21_inference.ipynb #38-ef91da04
+# %% ../nbs/21_inference.ipynb #38-8027aa3a
 def _parts(self):
     "Number, completion and verdict of each row."
     return [(f'{i}.' * (len(self.rows) > 1), _plain(t.strip()), _plain(v)) for i,(t,v) in enumerate(zip(self.rows.completion, self.verdicts()), 1)]
@@ -132,7 +132,7 @@ def _text(self): # For the shell
     return '\n'.join([self.head(), *lines, *self.foot()])
 
 def _html(self): # For a notebook
-    p,cell,pre = '<p>{}</p>'.format,'<td style="text-align:left;vertical-align:top;{}">{}</td>'.format,'<pre style="white-space:pre-wrap;margin:0">{}</pre>'.format
+    p,cell,pre = '<p>{}</p>'.format,'<td style="text-align:left;vertical-align:top;{}">{}</td>'.format,PRE.format
     color = lambda v: 'color:#009E73' if v.startswith('right') else 'color:#D55E00'
     rows = [cell('', i)*bool(i) + cell('', pre(html.escape(t))) + cell(color(v), pre(html.escape(v))) for i,t,v in _parts(self)]
     return p(html.escape(self.head())) + f"<table>{''.join(f'<tr>{r}</tr>' for r in rows)}</table>" + ''.join(p(html.escape(l)) for l in self.foot())
