@@ -11,7 +11,7 @@ import argparse, json, os, shutil, signal, subprocess, sys, tempfile, time
 from dataclasses import replace
 from pathlib import Path
 import psutil
-from under_fire import ROOT, TINY, Run, config, differences, end, logged, saved, start, training, unbroken, wait_for, write
+from under_fire import ROOT, TINY, Run, differences, end, logged, saved, start, training, unbroken, wait_for, write
 
 SIZE,FAULTS = dict(iterations=10),{}
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parameter_sizes', 'predict', 'tensor_bytes', 'saved_bytes', 'measure', 'recommend', 'MemoryConfig']
 
-# %% ../nbs/11_memory.ipynb #03-11080420
+# %% ../nbs/11_memory.ipynb #03-06dd292b
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,7 +19,7 @@ from .optimizer import make_optimizer
 from .packing import activation_bytes
 from .settings import GRPOConfig, Settings
 from .step import loss_of, micro_batches, planned, shape_of, update
-from .step_faults import longest_prompts, worst_batch
+from .step_faults import worst_batch
 
 # %% ../nbs/11_memory.ipynb #07-fe02b522
 def parameter_sizes(

@@ -11,14 +11,13 @@ from pathlib import Path
 import pandas as pd
 from .lookup import repo_root
 
-# %% ../nbs/18_survival.ipynb #05-3d047bea
+# %% ../nbs/18_survival.ipynb #05-e016fa83
 def load_record(
     name:str, # 'kill_loop', 'faults', 'saving-small', 'slurm' or 'fuzz'
     folder:str|Path=None, # Where the JSON files are; None: `benchmarks/results` of the repository
-)->dict: # As written; empty if it is not there
+)->dict: # As written
     "What a benchmark wrote."
-    path = Path(folder or repo_root()/'benchmarks'/'results')/f'{name}.json'
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads((Path(folder or repo_root()/'benchmarks'/'results')/f'{name}.json').read_text())
 
 # %% ../nbs/18_survival.ipynb #15-7cbee88b
 def fault_table(

@@ -46,7 +46,7 @@ def evaluation_problems(
     n = cfg.report_problems if kind == 'report' else cfg.val_batch_size
     return [] if n == 0 else problem_set(HELD_OUT[cfg.split], cfg.num_count, n)
 
-# %% ../nbs/10_training.ipynb #10-918949ac
+# %% ../nbs/10_training.ipynb #11-918949ac
 MAY_CHANGE = ('iterations', 'stop_when', 'log_every', 'eval_every', 'save_every', 'on_nonfinite', 'rehearse')
 
 def begin(
@@ -73,7 +73,7 @@ def begin(
     if cfg.resume: print(f'It goes on after step {run.checkpoint.step}.' if run.checkpoint else 'It has no checkpoint yet and begins at its first step.')
     return run
 
-# %% ../nbs/10_training.ipynb #20-1af69f8e
+# %% ../nbs/10_training.ipynb #21-1af69f8e
 AT_ONCE = 64 # Puzzles between two looks at the STOP file
 
 def ask(
@@ -99,7 +99,7 @@ def ask(
             run.log_eval(evaluate(model, tokenizer, part, f, 1, t, cfg.max_new_tokens, cfg.seed, AT_ONCE, ids=range(i, i + len(part)), step=step, kind=kind))
     return True
 
-# %% ../nbs/10_training.ipynb #22-6b54dda3
+# %% ../nbs/10_training.ipynb #23-6b54dda3
 def watched()->bool: # Is somebody looking?
     "In a terminal or in JupyterLab, not under papermill, nbclient or Slurm."
     return sys.stderr.isatty() or 'JPY_SESSION_NAME' in os.environ
@@ -124,7 +124,7 @@ def log_line(
     return (f"step {row['step']:>4}/{iterations}  reward {row['reward']:.3f}  accuracy {row['accuracy']:.3f}  kl {row['kl']:.4f}  entropy {row['entropy']:.3f}  "
             f"length {row['completion_length']:.0f}\n      {c['nums']} → {c['target']} | {t if len(t) < 240 else t[:240] + '…'} | {verdict}")
 
-# %% ../nbs/10_training.ipynb #24-777f1eb1
+# %% ../nbs/10_training.ipynb #26-777f1eb1
 class LiveFigure:
     "The run's curves, redrawn in the notebook's output and in outputs/."
     def __init__(self,
@@ -146,7 +146,7 @@ class LiveFigure:
             if why != self.said: tqdm.write(f'the figures of run {self.run.run_name!r} could not be made ({self.said}); training goes on')
         self.last = time.monotonic()
 
-# %% ../nbs/10_training.ipynb #26-98272a93
+# %% ../nbs/10_training.ipynb #28-98272a93
 def time_to_stop(
     cfg:GRPOConfig, # Settings
     run:Run, # The run, with the rows of its latest evaluation
@@ -156,7 +156,7 @@ def time_to_stop(
     return should_stop(run.eval_rows, run.metrics, cfg.stop_when, cfg.prompt_format,
                        looks=-(-cfg.iterations//(cfg.eval_every or cfg.log_every)), max_new_tokens=cfg.max_new_tokens)
 
-# %% ../nbs/10_training.ipynb #29-7ab10ccd
+# %% ../nbs/10_training.ipynb #31-7ab10ccd
 def ready(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -176,7 +176,7 @@ def ready(
     run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN})
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
-# %% ../nbs/10_training.ipynb #31-0263f2e9
+# %% ../nbs/10_training.ipynb #33-0263f2e9
 def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure)->tuple: # Steps done, why it ended early or '', and whether it is to go on later
     "The steps of a run that has begun."
     cfg,tok,model,ref,opt = ready(cfg, run)
@@ -212,7 +212,7 @@ def loop(cfg:GRPOConfig, run:Run, figure:LiveFigure)->tuple: # Steps done, why i
     if why: tqdm.write(f'stopped after step {step}: {why}')
     return step,why,halt or not report()
 
-# %% ../nbs/10_training.ipynb #33-8a7e3231
+# %% ../nbs/10_training.ipynb #35-8a7e3231
 def train(
     cfg:GRPOConfig, # Settings
     run:Run=None, # What `begin` returned; None: begin now

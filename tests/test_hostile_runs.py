@@ -1,6 +1,5 @@
 "Checkpoints, manifests and logs that were damaged or mean harm: what is whole is used, what is not is named, and nothing else happens."
-import gzip, json, os, pickle, random, shutil
-from pathlib import Path
+import gzip, json, pickle, random
 import pytest
 import torch
 from grpo_nb.records import append_rows, read_rows, unpack
