@@ -17,7 +17,7 @@ def last_line(done): return done.stdout.strip().splitlines()[-1]
 
 def test_experiments_have_one_parameters_cell():
     tagged = {p.stem:sum('parameters' in c['metadata'].get('tags', []) for c in json.loads(p.read_text(encoding='utf-8'))['cells']) for p in PAGES}
-    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference'}
+    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference', '30_study', '31_writeup'}
     assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
 
 @pytest.mark.parametrize('page', EXPERIMENTS)
@@ -111,6 +111,9 @@ def test_small_model_can_be_remade(tmp_path):
     ('12_small_model', dict(skill_step=3), 'skill_steps'),
     ('20_eval', dict(num_problem=3), 'num_problems'),
     ('20_eval', dict(num_problems=9999), 'num_problems should be at most 505'),
+    ('30_study', dict(rows='half-shot'), 'rows should be'),
+    ('30_study', dict(steps=2), 'steps should be > 0, <= 1, got 2'),
+    ('31_writeup', dict(study='no-such-study'), 'no study in'),
     ('21_inference', dict(temperature=9), 'temperature should be >= 0, <= 5, got 9'),
     ('21_inference', dict(run_name='no_such_run'), 'no_such_run'),
 ], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)

@@ -107,7 +107,7 @@ def site(tmp_path_factory, slurm):
     "A copy of the repository to submit from, as a user's clone on a shared file system."
     folder = tmp_path_factory.mktemp('clone')
     for d in ('slurm', 'tools', 'nbs', 'grpo_nb'): shutil.copytree(ROOT/d, folder/d, ignore=shutil.ignore_patterns('__pycache__'))
-    for page in ('10_training', '20_eval'): without_examples(folder/f'nbs/{page}.ipynb')
+    for page in ('10_training', '20_eval', '30_study'): without_examples(folder/f'nbs/{page}.ipynb')
     (folder/'outputs').mkdir()
     return Site(folder)
 
@@ -279,6 +279,29 @@ def test_bad_settings_end_with_exit_code_2(site, stories):
     assert ended(bad) == ended(f'{row}_4') == ('FAILED', '2:0')
     assert 'refused before it began' in site.log(f'grpo-train-{bad}') and not (site.outputs/'bad').exists()
     assert site.log(f'grpo-sweep-{row}_4') == 'slurm/sweeps/formats.csv has rows 1 to 3, got array index 4\n'
+
+def test_a_study_queues_its_runs_and_a_signal_costs_nothing(site, unbroken):
+    "30_study through submitit: two runs at a time; one gets the signal that comes before a time limit."
+    pytest.importorskip('submitit')
+    also = ' '.join(f'{k}={v}' for k, v in LONG.items() if k != 'iterations')
+    asked = dict(run_name='grid', rows='zero-shot-200', seeds='0 1', steps=.15, also=also, where='slurm', jobs=2, show_every=1,
+                 slurm='timeout_min=60 cpus_per_task=1 mem_gb=4 gpus_per_node=0')
+    pairs = [str(a) for k, v in asked.items() for a in ('-p', k, v)]
+    study = subprocess.Popen([sys.executable, '-m', 'papermill', 'nbs/30_study.ipynb', 'outputs/grid.ipynb', '--no-progress-bar', *pairs], cwd=site.folder,
+                             env=site.env, stdout=open(site.outputs/'grid.log', 'w'), stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        until(reaches(site, 'grid/zero-shot-200-s0', 8), 'step 8 of the first run')
+        number = (site.outputs/'grid/slurm/zero-shot-200-s0.job').read_text()
+        sh('scancel', '--signal=USR2', number, check=True)
+        say(f'job {number}: scancel --signal=USR2')
+        assert study.wait(400) == 0, (site.outputs/'grid.log').read_text()[-3000:]
+    finally:
+        if study.poll() is None: os.killpg(study.pid, signal.SIGKILL)
+    made = {r: site.manifest(f'grid/{r}') for r in ('zero-shot-200-s0', 'zero-shot-200-s1')}
+    assert [(m['state'], len(m['starts'])) for m in made.values()] == [('done', 2), ('done', 1)] and job(number)['Restarts'] == '1'
+    whole = unbroken()
+    assert whole and [r['reward'] for r in site.rows('grid/zero-shot-200-s0')] == [r['reward'] for r in whole[:30]]
+    say(f'job {number}: requeued by submitit, done, as the run that nobody disturbed')
 
 def test_record(site, stories):
     "Not a test: the record, where one is asked for."
