@@ -89,7 +89,7 @@ def measured(
     key = (p.row, p.fmt) if p.count != 3 else (0 if p.row == 'base' else study.step(p), p.fmt)
     return study.answers(run).loc[key].to_numpy(float)
 
-# %% ../nbs/30_claims.ipynb #21-bf59eabe
+# %% ../nbs/30_claims.ipynb #21-8a6ebac7
 def lacking(
     study:Study, # The records
     c:Contrast, # What is to be computed
@@ -105,13 +105,15 @@ def effect(
     study:Study, # The records
     c:Contrast, # What to compute
 )->dict: # mean, low, high as shares; p; seeds
-    "A contrast with its interval over seeds and puzzles. Raises `FileNotFoundError` naming runs that are missing."
+    "A contrast with its interval over seeds and puzzles; with one seed over puzzles. Raises `FileNotFoundError` naming runs that are missing."
     if gone := lacking(study, c): raise FileNotFoundError(f"no records of {', '.join(gone)}")
     seeds = sorted(set.intersection(*({study.jobs[r]['seed'] for r in _runs(study, p)} for p in c.weights)))
     x = np.stack([sum(w*measured(study, p, s) for p,w in c.weights.items()) for s in seeds])
-    return dict(zip(('mean', 'low', 'high', 'p'), crossed_interval(x)), seeds=len(seeds))
+    if len(x) == 1: x = x.T # Puzzles in the place of seeds: all that one run can say
+    e = crossed_interval(x) if len(x) > 1 else (float(x.mean()), *[float('nan')]*3)
+    return dict(zip(('mean', 'low', 'high', 'p'), e), seeds=len(seeds))
 
-# %% ../nbs/30_claims.ipynb #26-c120fa89
+# %% ../nbs/30_claims.ipynb #27-c120fa89
 TRAINING = {'base':('none', 0), 'one-shot-1200':('one-shot', 1200), 'one-shot-then-zero-shot-200':('one-shot then zero-shot', 1400),
             **{f'zero-shot-{n}':('zero-shot', n) for n in (200, 2800)}, **{f'half-shot-{n}':('one-shot to zero-shot linear decay', n) for n in (400, 1200)}} # Names there
 
@@ -131,7 +133,7 @@ def published(
         mean,var = mean + w*k/n,var + w*w*q*(1 - q)/(n + 2)
     return float(mean), float(mean - 1.96*var**.5), float(mean + 1.96*var**.5)
 
-# %% ../nbs/30_claims.ipynb #30-935cdd91
+# %% ../nbs/30_claims.ipynb #31-c1bc74a7
 MARGIN = .05 # What 'no difference' may hide, as a share
 
 @dataclass(frozen=True)
@@ -156,16 +158,17 @@ def parts_table(
             out.append(dict(claim=claim.says, contrast=str(c), should=should, published=published(c, counts), lacking=', '.join(gone), **e))
     t = pd.DataFrame(out).reindex(columns=['claim','contrast','should','published','mean','low','high','p','seeds','lacking'])
     there = t.p.notna()
-    t.loc[there, 'p_holm'] = multipletests(t.p[there], alpha, 'holm')[1] if there.any() else None
-    return t.assign(holds=[_holds(r, alpha) for r in t.reindex(columns=[*t, 'p_holm']).itertuples()])
+    t['p_holm'] = float('nan')
+    if there.any(): t.loc[there, 'p_holm'] = multipletests(t.p[there].astype(float), alpha, 'holm')[1]
+    return t.assign(holds=[_holds(r, alpha) for r in t.itertuples()])
 
 def _holds(r, alpha): # True, False, or None where nothing is shown
-    if r.lacking: return None
+    if r.lacking or not r.p_holm == r.p_holm: return None
     sure = r.p_holm <= alpha
     if r.should == '=': return True if max(abs(r.low), abs(r.high)) <= MARGIN else False if sure and abs(r.mean) > MARGIN else None
     return None if not sure else (r.mean > 0) == (r.should == '>')
 
-# %% ../nbs/30_claims.ipynb #33-8934ed58
+# %% ../nbs/30_claims.ipynb #34-096141f7
 def verdicts(
     claims:list, # Of `Claim`s
     parts:pd.DataFrame, # From `parts_table`
@@ -179,5 +182,6 @@ def verdicts(
         if gone := ', '.join(dict.fromkeys(', '.join(t.lacking[t.lacking != '']).split(', '))): return dict(said, verdict=f'evidence lost: no record of {gone}', measured='')
         holds = list(t.holds)
         verdict = 'contradicted' if False in holds else 'supported' if all(h is True for h in holds) else 'not shown'
+        if (t.seeds < 2).any(): verdict += ' (by one seed)'
         return dict(said, verdict=verdict, measured='; '.join(points(*x) for x in zip(t['mean'], t.low, t.high)))
     return pd.DataFrame([row(c) for c in claims])[['claim','verdict','measured','published']]

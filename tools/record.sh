@@ -18,7 +18,8 @@ papermill=${PAPERMILL:-.venv/bin/papermill}
 command -v "$papermill" >/dev/null || papermill=papermill
 command -v "$papermill" >/dev/null || { echo "papermill is not installed: run \`make env\` first (\`make env ACCEL=cuda\` where the GPU is on another machine)." >&2; exit 127; }
 
-records=${GRPO_OUTPUTS:-outputs}/records
+records=${GRPO_OUTPUTS:-outputs}
+[[ $records == */records ]] || records=$records/records  # the committed records are a folder of outputs themselves
 mkdir -p "$records"
 record=$records/$name.ipynb fresh=$records/$name.ipynb
 [ -e "$record" ] && fresh=$records/$name.new.ipynb  # a run that is refused or fails must not replace a record
