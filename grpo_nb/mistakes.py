@@ -135,11 +135,13 @@ def temperature_bias(
                     cosine=float(torch.cosine_similarity(g.double(), right.double(), dim=0)), length=float(g.norm()/right.norm()), exact_kl=exact, k3=_charges(model, reference, ro, tau).k3.mean()))
     return pd.DataFrame(out)
 
-# %% ../nbs/28_mistakes.ipynb #31-83cb8836
+# %% ../nbs/28_mistakes.ipynb #31-ebf74a27
 def plot_temperature(
     table:pd.DataFrame, # From `temperature_bias`
+    lowest:float=1., # Temperature below which nothing is drawn, because it would take the whole scale
 )->Figure: # A panel for each measure
     "Mean score, gradient and KL estimate, by the temperature of the log-probs."
+    table = table[table.tau >= lowest]
     degrees = table.cosine.clip(-1, 1).map(lambda c: math.degrees(math.acos(c)))
     t = table.assign(push=100*table.mean_score/table.one_score, angle=degrees, kl=100*(table.k3/table.exact_kl - 1))
     panels = {'push': ('Mean score', "% of one token's score"), 'angle': ('Direction of the gradient', 'degrees off the right one'),
@@ -158,7 +160,7 @@ def plot_temperature(
         fig.legend(*fig.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
     return fig
 
-# %% ../nbs/28_mistakes.ipynb #35-cec9e4f0
+# %% ../nbs/28_mistakes.ipynb #36-cec9e4f0
 def _replay(model, gradients, lr, dtype, optimizer, masters): # Displacements of the weights and of what the optimizer holds
     model = deepcopy(model).to(dtype)
     opt = make_optimizer(model, lr, optimizer, masters)
@@ -189,7 +191,7 @@ def rounding_loss(
                 out.append(dict(optimizer=optimizer, learning_rate=lr, weights=name, kept=float(o @ d/(d @ d)), moved=float((o[far] != 0).float().mean()), steps=len(grads), float32_moved=float(far.float().mean())))
     return pd.DataFrame(out)
 
-# %% ../nbs/28_mistakes.ipynb #41-7967bd79
+# %% ../nbs/28_mistakes.ipynb #42-7967bd79
 def plot_rounding(
     table:pd.DataFrame, # From `rounding_loss`
 )->Figure: # Two panels; 8-bit moments are dashed
@@ -207,7 +209,7 @@ def plot_rounding(
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=3)
     return fig
 
-# %% ../nbs/28_mistakes.ipynb #45-5b7ae4a8
+# %% ../nbs/28_mistakes.ipynb #46-5b7ae4a8
 EXAMS = {"the study's 100": ('study', 100, 'parity-train'), "the study's 200": ('study', 200, 'parity-train'), 'held-out': ('heldout', None, 'train')} # Split and size asked, split trained
 
 def exam_met(
@@ -229,7 +231,7 @@ def exam_met(
                     out.append(dict(exam=exam, puzzles=len(ps), seed=seed, step=k, same_puzzle=met['same_problem']/len(ps), same_numbers=met['same_multiset']/len(ps), could=could))
     return pd.DataFrame(out)
 
-# %% ../nbs/28_mistakes.ipynb #48-14568503
+# %% ../nbs/28_mistakes.ipynb #49-14568503
 def plot_met(
     table:pd.DataFrame, # From `exam_met`
 )->Figure:
