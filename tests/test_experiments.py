@@ -17,7 +17,7 @@ def last_line(done): return done.stdout.strip().splitlines()[-1]
 
 def test_experiments_have_one_parameters_cell():
     tagged = {p.stem:sum('parameters' in c['metadata'].get('tags', []) for c in json.loads(p.read_text(encoding='utf-8'))['cells']) for p in PAGES}
-    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference', '30_study', '31_writeup'}
+    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference', '29_corrections', '30_study', '31_writeup'}
     assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
 
 @pytest.mark.parametrize('page', EXPERIMENTS)
@@ -101,6 +101,20 @@ def test_small_model_can_be_remade(tmp_path):
     assert done.returncode == 0, done.stdout[-4000:]
     assert (tmp_path/'made/model.safetensors').stat().st_size <= 6e6
 
+def test_corrections_are_measured_once(tmp_path):
+    asked = dict(run_name='smoke-corrections', iterations=2, batches=2, steps=2, eight_bit=False, batch_size=1, num_generations=4, exam_steps=24)
+    done = papermill('29_corrections', tmp_path/'corrections.ipynb', tmp_path, **asked)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert {*json.loads((tmp_path/'smoke-corrections/corrections.json').read_text())} == {'leash', 'temperature', 'rounding', 'contamination'}
+    manifest = json.loads((tmp_path/'smoke-corrections/manifest.json').read_text())
+    assert {k:manifest['settings'][k] for k in asked} == asked and manifest['state'] == 'done' and manifest['trained'] == 'zero-shot, 2 steps'
+    said = (tmp_path/'corrections.ipynb').read_text()
+    assert said.count('image/png') == 4 and 'nats a token from the reference' in said
+    shutil.copytree(tmp_path/'smoke-corrections', tmp_path/'elsewhere/smoke-corrections')  # the record, and no policy
+    before = contents(tmp_path/'elsewhere')
+    done = papermill('29_corrections', tmp_path/'again.ipynb', tmp_path/'elsewhere', **asked)
+    assert done.returncode == 0 and contents(tmp_path/'elsewhere') == before, done.stdout[-4000:]
+
 @pytest.mark.parametrize('page, wrong, said', [
     ('10_training', dict(learning_rat=1e-4), 'learning_rate'),
     ('10_training', dict(master_weights='no'), "master_weights should be True or False, got 'no'"),
@@ -112,10 +126,10 @@ def test_small_model_can_be_remade(tmp_path):
     ('20_eval', dict(num_problem=3), 'num_problems'),
     ('20_eval', dict(num_problems=9999), 'num_problems should be at most 505'),
     ('30_study', dict(rows='half-shot'), 'rows should be'),
-    ('30_study', dict(steps=2), 'steps should be > 0, <= 1, got 2'),
     ('31_writeup', dict(study='no-such-study'), 'no study in'),
     ('21_inference', dict(temperature=9), 'temperature should be >= 0, <= 5, got 9'),
     ('21_inference', dict(run_name='no_such_run'), 'no_such_run'),
+    ('29_corrections', dict(policy='no_such_run'), 'no_such_run'),
 ], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)
 def test_refused_in_one_sentence(page, wrong, said, tmp_path):
     outputs = tmp_path/'outputs'
