@@ -49,7 +49,7 @@ def callouts(text):
     def admonition(m):
         kind, title, body = m.groups()
         return f':::{{admonition}} {title}\n:class: {kind}\n{body}:::' if title else f':::{{{kind}}}\n{body}:::'
-    return re.sub(r'^:::+ *\{\.callout-(\w+)[^}\n]*\}\n+(?:#+ (.+)\n+)?(.*?)^:::+ *$', admonition, text, flags=re.M|re.S)
+    return re.sub(r'^:::+ *\{\.callout-(\w+)[^}\n]*\}\n+(?:#+ ([^\n]+)\n+)?(.*?)^:::+ *$', admonition, text, flags=re.M|re.S)
 
 def links(text):
     "Links to pages, records and files of the repository, from wherever on the site."
@@ -89,7 +89,9 @@ def descriptions(source, module):
 def output(out, states, module):
     "An output without the styles that pandas repeats for each table, and without controls that have no stored state."
     data = out.get('data', {})
-    if 'text/html' in data: data['text/html'] = re.sub(r'<style scoped>.*?</style>\s*', '', ''.join(data['text/html']), flags=re.S)
+    if 'text/html' in data:
+        plain = re.sub(r'<style scoped>.*?</style>\s*', '', ''.join(data['text/html']), flags=re.S)
+        data['text/html'] = re.sub(r'<td>([^<]{1,24})</td>', r'<td class="short">\1</td>', plain)
     if 'text/markdown' in data: data['text/markdown'] = Lookup(module).linkify(''.join(data['text/markdown']))
     if VIEW in data and data[VIEW]['model_id'] not in states:
         del data[VIEW]
@@ -138,7 +140,7 @@ def stage(path, to, head, module='', record=False, tail=''):
         if c.cell_type == 'code': cells += code(c, module, record, states)
         elif c.cell_type == 'markdown': cells.append(mk_cell(prose(c.source, module), 'markdown'))
     if tail: cells.append(mk_cell(tail, 'markdown'))
-    meta = dict(kernelspec=nb.metadata.kernelspec, language_info=dict(name='python'), **({'widgets':nb.metadata.widgets} if states else {}))
+    meta = dict(kernelspec=dict(name='python3', language='python', display_name='python3'), language_info=dict(name='python'), **({'widgets':nb.metadata.widgets} if states else {}))
     to.parent.mkdir(parents=True, exist_ok=True)
     write_nb(new_nb(cells, meta), to)
     return title, promise
@@ -251,8 +253,9 @@ def main():
     stage_index(about)
     vendor()
     staged = time.time()
-    done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-j', 'auto', '-c', 'tools/site', '-d', '_proc/doctrees', SITE, DOCS], cwd=ROOT)
+    done = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-j', 'auto', '-c', 'tools/site', '-d', '_proc/doctrees', SITE, '_proc/html'], cwd=ROOT)
     if done.returncode: sys.exit(done.returncode)
+    shutil.move(ROOT/'_proc/html', DOCS)  # myst-nb puts a folder of its own beside what it writes
     (DOCS/'.nojekyll').touch()  # GitHub Pages hides folders with a leading underscore otherwise
     print(f'The site is in _docs/ ({staged - start:.0f} s to stage, {time.time() - staged:.0f} s to draw): open _docs/index.html, or '
           'run `python -m http.server -d _docs` and open http://localhost:8000.')
