@@ -57,4 +57,4 @@ def test_a_new_page_finds_its_place_and_a_write_up_comes_first(tmp_path, monkeyp
     docs.stage_index({ROOT/f'nbs/{n}.ipynb':(n.upper(), 'Promise.') for n in ('00_prompts', '31_writeup', '77_other')})
     head, *_, tail = read_nb(tmp_path/'index.ipynb').cells
     assert '[31_WRITEUP](/writeup.ipynb)' in head.source
-    for group,page in (('Building blocks', 'prompts'), ('The study', 'writeup'), ('More', 'other')): assert f':caption: {group}\n\n{page}\n' in tail.source
+    for group,page in (('Start here', 'writeup'), ('Building blocks', 'prompts'), ('More', 'other')): assert f':caption: {group}\n\n{page}\n```' in tail.source

@@ -2,7 +2,7 @@
 """The site in _docs/, from nbs/, outputs/records/ and CHANGELOG.md, no cell of which is run: `python tools/docs.py`.
 
 nbdev's processors read a notebook, the functions here say in MyST what nbdev says in Quarto, Sphinx draws the pages."""
-import ast, importlib, importlib.util, re, shutil, subprocess, sys, time
+import ast, importlib, importlib.util, re, shutil, subprocess, sys, tarfile, tempfile, time
 from pathlib import Path
 from execnb.nbio import mk_cell, new_nb, read_nb, write_nb
 from nbdev.doclinks import NbdevLookup, patch_name
@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE, STATIC, DOCS, RECORDS = ROOT/'_proc/site', ROOT/'_proc/static', ROOT/'_docs', ROOT/'outputs/records'
 CHAPTERS = {'0':'Building blocks', '1':'Training', '2':'Evaluation and use', '3':'The study'}  # by a page's first digit
 VIEW, STATE = (f'application/vnd.jupyter.widget-{x}+json' for x in ('view', 'state'))
+WIDGET_SCRIPTS = {'requirejs@2.3.8':'require.js', '@jupyter-widgets/html-manager@1.0.15':'dist/embed-amd.js'}
 REPOSITORY = '{git_url}/blob/{branch}/'.format(**INDEX['settings'])
 
 def page_paths():
@@ -185,7 +186,7 @@ def stage_records():
             return f'# {p.stem}\n\n{prose(f"`{page}`")} ({title}), run on {day} in {took} with {said}. The executed notebook is `{p.relative_to(ROOT)}`.'
         stage(p, SITE/'record'/p.relative_to(RECORDS), head, module_of(p), record=True)
     for folder,lines in rows.items():
-        title = '# Run records' if folder == Path() else f'# Runs of {folder}'
+        title = '# Run records' if folder == Path() else f'# Run records: {folder}'
         table = '\n'.join(['| record | page | settings | day | time |', '|---|---|---|---|---|', *lines])
         inside = [re.search(r'\((.*?)\.ipynb\)', l)[1] for l in lines] + [f'{f}/index' for f in rows if f.parent == folder and f != folder]
         write(SITE/'record'/folder/'index.md', f'{title}\n\nExecuted notebooks, with all that their runs said and drew.\n\n{table}\n\n{toctree(*inside)}')
@@ -223,24 +224,27 @@ def stage_reference(about):
 # The whole
 
 def stage_index(about):
-    "Write the front page with the side bar's groups and, where there is one, the write-up before all."
-    groups = {}
-    for p in about: groups.setdefault(CHAPTERS.get(p.stem[0], 'More'), []).append(url(p.stem))
-    bars = [toctree(*entries, caption=c) for c,entries in groups.items()]
-    bars.append(toctree('record/index', 'api/index', 'changelog', caption='Records and reference'))
-    writeup = next((f'\n\n:::{{admonition}} The write-up\n:class: tip\n[{about[p][0]}](/{url(p.stem)}.ipynb): {about[p][1]}\n:::' for p in about if 'writeup' in p.stem), '')
-    stage(ROOT/'nbs/index.ipynb', SITE/'index.ipynb', lambda title, promise, nb: f'# {title}\n\n{{.promise}}\n{promise}{writeup}', tail='\n'.join(bars))
+    "Write the front page with the side bar's groups; where there is a write-up, both begin with it."
+    first = [p for p in about if p.stem.endswith('writeup')]
+    groups = {'Start here':[url(p.stem) for p in first]} if first else {}
+    for p in about:
+        if p not in first: groups.setdefault(CHAPTERS.get(p.stem[0], 'More'), []).append(url(p.stem))
+    groups['Records and reference'] = ['record/index', 'api/index', 'changelog']
+    bars = '\n'.join(toctree(*entries, caption=c) for c,entries in groups.items())
+    found = ''.join(f'\n\n:::{{admonition}} What was found\n:class: tip\n[{about[p][0]}](/{url(p.stem)}.ipynb): {about[p][1]}\n:::' for p in first)
+    stage(ROOT/'nbs/index.ipynb', SITE/'index.ipynb', lambda title, promise, nb: f'# {title}\n\n{{.promise}}\n{promise}{found}', tail=bars)
 
 def vendor():
     "Scripts that pages need, beside them: MathJax from its package on PyPI, Jupyter's widgets from npm where a page has some."
     STATIC.mkdir(parents=True)
     shutil.copy(Path(importlib.util.find_spec('mathjax').origin).parent/'static/mathjax/es5/tex-svg.js', STATIC)
     if not any(VIEW in p.read_text(encoding='utf-8') for p in SITE.rglob('*.ipynb')): return
-    if not shutil.which('npm'): sys.exit('A page holds widgets, whose scripts come from npm, which is not installed: install Node.js, or clear the stored state of the widgets.')
-    for package,script in (('requirejs', 'require.js'), ('@jupyter-widgets/html-manager', 'dist/embed-amd.js')):
-        done = subprocess.run(['npm', 'pack', '--silent', package], cwd=STATIC, check=True, capture_output=True, text=True)
-        subprocess.run(['tar', 'xzf', done.stdout.split()[-1], f'package/{script}'], cwd=STATIC, check=True)
-        shutil.move(STATIC/'package'/script, STATIC)
+    if not shutil.which('npm'): sys.exit('A page holds widgets, whose scripts come from npm, which is not here: install Node.js, or store the notebook without the state of its widgets.')
+    for package,script in WIDGET_SCRIPTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(['npm', 'pack', '--silent', package], cwd=folder, stdout=subprocess.PIPE, text=True)
+            if done.returncode: sys.exit(f'npm cannot fetch {package}, which a page with widgets needs.')
+            with tarfile.open(Path(folder)/done.stdout.split()[-1]) as archive: (STATIC/Path(script).name).write_bytes(archive.extractfile(f'package/{script}').read())
 
 def main():
     "Stage everything anew and let Sphinx draw it; any warning is an error."

@@ -60,7 +60,7 @@ def open_tab(browser, served, faults, **options):
         route.abort()
     context.route('**/*', guard)
     tab = context.new_page()
-    tab.on('console', lambda m: m.type in ('error', 'warning') and faults.append(f'console: {m.text}'))
+    tab.on('console', lambda m: m.type == 'error' and faults.append(f'console: {m.text}'))
     tab.on('pageerror', lambda e: faults.append(f'error: {e}'))
     tab.on('requestfailed', lambda r: faults.append(f'failed: {r.url}'))
     tab.on('response', lambda r: r.status >= 400 and faults.append(f'{r.status}: {r.url}'))

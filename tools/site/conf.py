@@ -20,7 +20,7 @@ html_theme = 'furo'
 html_static_path = [str(ROOT/'tools/site/static'), str(ROOT/'_proc/static')]
 html_css_files = ['site.css']
 html_copy_source = html_show_sourcelink = False
-mathjax_path = 'tex-svg.js'
+mathjax_path, mathjax_config_path = 'tex-svg.js', 'mathjax.js'
 add_module_names = False
 maximum_signature_line_length = 100
 pygments_style, pygments_dark_style = 'friendly', 'monokai'
