@@ -13,6 +13,7 @@ import docs
     ('[a](05_objective.ipynb#advantages), [b](00_prompts.html)', '[a](/objective.ipynb#advantages), [b](/prompts.ipynb)'),
     ('[r](../outputs/records/small-seed0.ipynb)', '[r](/record/small-seed0.ipynb)'),
     ('[f](../benchmarks/step.py)', f'[f]({docs.REPOSITORY}benchmarks/step.py)'),
+    ('[d](data/study.csv), [h](#heading), [w](https://example.org/a.html)', f'[d]({docs.REPOSITORY}nbs/data/study.csv), [h](#heading), [w](https://example.org/a.html)'),
     ('`kl_k3` and `kl_k3()`', '{py:obj}`kl_k3 <grpo_nb.objective.kl_k3>` and {py:obj}`kl_k3() <grpo_nb.objective.kl_k3>`'),
     ('[`kl_k3`](https://example.org), `no_name_of_ours`', '[`kl_k3`](https://example.org), `no_name_of_ours`'),
     ('`05_objective`', '[`05_objective`](/objective.ipynb)'),

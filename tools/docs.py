@@ -2,7 +2,7 @@
 """The site in _docs/, from nbs/, outputs/records/ and CHANGELOG.md, no cell of which is run: `python tools/docs.py`.
 
 nbdev's processors read a notebook, the functions here say in MyST what nbdev says in Quarto, Sphinx draws the pages."""
-import ast, importlib, importlib.util, re, shutil, subprocess, sys, tarfile, tempfile, time
+import ast, importlib, importlib.util, os, re, shutil, subprocess, sys, tarfile, tempfile, time
 from pathlib import Path
 from execnb.nbio import mk_cell, new_nb, read_nb, write_nb
 from nbdev.doclinks import NbdevLookup, patch_name
@@ -52,20 +52,23 @@ def callouts(text):
         return f':::{{admonition}} {title}\n:class: {kind}\n{body}:::' if title else f':::{{{kind}}}\n{body}:::'
     return re.sub(r'^:::+ *\{\.callout-(\w+)[^}\n]*\}\n+(?:#+ ([^\n]+)\n+)?(.*?)^:::+ *$', admonition, text, flags=re.M|re.S)
 
-def links(text):
-    "Links to pages, records and files of the repository, from wherever on the site."
-    text = re.sub(r'\]\((\d\d_\w+|index)\.(?:ipynb|html)', lambda m: f'](/{url(m[1])}.ipynb', text)
-    text = re.sub(r'\]\((?:\.\./)?outputs/records/([\w/.-]+\.ipynb)', r'](/record/\1', text)
-    text = re.sub(r'\]\((?:\.\./)?CHANGELOG\.md', '](/changelog.md', text)
-    return re.sub(r'\]\(\.\./', f']({REPOSITORY}', text)
+def links(text, base='nbs'):
+    "Links to pages, records and files of the repository, from wherever on the site; `base` is where the text lies."
+    def local(m):
+        path, place = os.path.normpath(f'{base}/{m[1]}'), m[2] or ''
+        if path == 'CHANGELOG.md': return f'](/changelog.md{place})'
+        if page := re.fullmatch(r'nbs/(\d\d_\w+|index)\.(ipynb|html)', path): return f'](/{url(page[1])}.ipynb{place})'
+        if record := re.fullmatch(r'outputs/records/(.+\.ipynb)', path): return f'](/record/{record[1]}{place})'
+        return f']({REPOSITORY}{path}{place})'
+    return re.sub(r'\]\((?!\w+:|[#/<])([^)#\s]+)(#[^)\s]*)?\)', local, text)
 
 def equations(text):
     "`$$ … $$ {#eq-x}` labels an equation, `@eq-x` refers to it."
     return re.sub(r'(?<![\w`])@(eq-[\w-]+)', r'{eq}`\1`', re.sub(r'\$\$ *\{#(eq-[\w-]+)\}', r'$$ (\1)', text))
 
-def prose(text, module=''):
+def prose(text, module='', base='nbs'):
     "Markdown as MyST reads it."
-    return equations(callouts(links(Lookup(module).linkify(text) or "")))
+    return equations(callouts(Lookup(module).linkify(links(text, base)) or ''))
 
 # Code and what it shows
 
@@ -253,7 +256,7 @@ def main():
     about = stage_pages()
     stage_records()
     stage_reference(about)
-    write(SITE/'changelog.md', prose((ROOT/'CHANGELOG.md').read_text(encoding='utf-8')))
+    write(SITE/'changelog.md', prose((ROOT/'CHANGELOG.md').read_text(encoding='utf-8'), base='.'))
     stage_index(about)
     vendor()
     staged = time.time()
