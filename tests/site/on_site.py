@@ -84,8 +84,9 @@ def html(site): return {p.relative_to(site).as_posix():Page(p) for p in sorted(s
 def test_all_that_should_be_there_is(html):
     wanted = {'index.html', 'changelog.html', 'search.html', 'genindex.html', 'py-modindex.html', 'api/index.html', 'record/index.html'}
     wanted |= {f'{s}.html' for s in STEMS} | {f'record/{r.as_posix()}' for r in RECORDS}
-    assert not wanted - set(html)
-    assert not {f'{s}.html' for s in STEMS} - set(html['index.html'].links), 'the front page links each page'
+    assert not (missing := wanted - set(html)), sorted(missing)
+    unlinked = {f'{s}.html' for s in STEMS} - set(html['index.html'].links)
+    assert not unlinked, sorted(unlinked)
 
 def test_links_lead_somewhere(site, html):
     broken = set()
@@ -97,7 +98,7 @@ def test_links_lead_somewhere(site, html):
             if target.endswith('/') or not target: target += 'index.html'
             if not (site/target).is_file(): broken.add(f'{name}: {link}')
             elif fragment and target in html and unquote(fragment) not in html[target].ids: broken.add(f'{name}: {link} (no such place)')
-    assert not broken
+    assert not broken, '\n'.join(sorted(broken)[:20])
 
 def test_pages_open_quietly_and_alone(html, served, browser):
     seen, faults, wrong = [], [], {}
@@ -112,7 +113,7 @@ def test_pages_open_quietly_and_alone(html, served, browser):
         if (over := tab.evaluate(OVERFLOW)) > 0: faults.append(f'{over} pixels wider than the window')
         if faults: wrong[name] = list(faults)
         seen.append(maths)
-    assert not wrong
+    assert not wrong, '\n'.join(f'{name}: {fault}' for name,faults in wrong.items() for fault in faults)
     assert sum(seen) > 100, 'formulas on the pages'
 
 @pytest.mark.parametrize('query,page', [('kl_k3', 'objective.html'), ('countdown', 'index.html')])
