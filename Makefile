@@ -7,9 +7,10 @@ WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 ACCEL   ?= $(shell { nvidia-smi || [ -e .venv/.base-cuda ]; } >/dev/null 2>&1 && echo cuda || echo cpu)
 BASE    := .venv/.base-$(ACCEL)
 DEV     := .venv/.dev-$(ACCEL)
+DOCS    := .venv/.docs-$(ACCEL)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help train test test-slurm env dev export clean prepare readme
+.PHONY: help train test test-slurm test-site docs env dev export clean prepare readme
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -23,6 +24,12 @@ test: $(DEV) ## every check: repository, notebooks, papermill smoke runs, wheel
 
 test-slurm: $(DEV) ## the scripts in slurm/ on a Slurm of their own (root, Debian or Ubuntu; about five minutes)
 	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q -s tests/slurm/on_slurm.py
+
+docs: $(DOCS) ## the site, in _docs/
+	@$(IN_VENV) OMP_NUM_THREADS=1 python tools/docs.py
+
+test-site: $(DOCS) ## every page of the site in a browser (Debian's chromium, installed if need be; SITE=_docs takes what is built)
+	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q tests/site/on_site.py
 
 env: $(BASE) ## only make .venv, as train does
 
@@ -44,3 +51,6 @@ $(BASE): pyproject.toml constraints.txt tools/install.sh
 
 $(DEV): $(BASE)
 	@tools/install.sh $(ACCEL) dev && touch $@
+
+$(DOCS): $(DEV)
+	@tools/install.sh $(ACCEL) docs && touch $@

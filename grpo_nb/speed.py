@@ -107,7 +107,7 @@ def plot_growth(
             axis.set_major_formatter('{x:.4g}')
             axis.set_minor_formatter('')
         col[1].set_xticks(sorted(set(points[x][cut]/(1e6 if x == 'parameters' else 1))), minor=False)
-    axs[0,0].set_ylabel('processor seconds a step' if result['settings']['device'] == 'cpu' else 'seconds a step')
-    axs[1,0].set_ylabel('peak memory, MB')
+    for ax in axs[0]: ax.set_ylabel('processor seconds a step' if result['settings']['device'] == 'cpu' else 'seconds a step')
+    for ax in axs[1]: ax.set_ylabel('peak memory, MB')
     axs[0,0].legend(fontsize=8, loc='upper left')
     return fig

@@ -1,24 +1,56 @@
 "Every page runs from top to bottom, each in a process of its own: a fork of this one, which has the slow imports behind it."
-import multiprocessing, os, sys
-import matplotlib.pyplot, pytest
+import multiprocessing, os, re, sys
+import matplotlib.pyplot as plt, pytest
+from matplotlib.backend_bases import FigureCanvasBase
 import grpo_nb.eval, grpo_nb.memory  # torch, transformers, statsmodels and the like
+from execnb.nbio import mk_cell, new_nb, write_nb
 from nbdev.config import get_config
 from nbdev.test import test_nb as run_page
 from common import EXPERIMENTS, PAGES, ROOT, names
 
+def unlabelled(figure):
+    "Axes of a drawn figure that show numbers and do not say of what."
+    number = lambda tick: tick.get_visible() and re.fullmatch(r'[−+-]?[\d.,]+%?|\$.*\$', tick.get_text())
+    named = dict(x=figure.get_supxlabel(), y=figure.get_supylabel())
+    return [f'{k} axis of {ax.get_title() or ax.get_title("left") or ax.get_ylabel() or "a figure"!r}' for ax in figure.axes if ax.axison and ax.has_data()
+            for k,axis in (('x', ax.xaxis), ('y', ax.yaxis)) if any(map(number, axis.get_ticklabels())) and not (axis.get_label_text() or named[k])]
+
+def watch_figures(found):
+    "From now on, what `unlabelled` says of each figure that is shown or saved is added to `found`."
+    draw = FigureCanvasBase.print_figure
+    def watched(self, *args, **kwargs):
+        drawn = draw(self, *args, **kwargs)
+        found.extend(unlabelled(self.figure))
+        return drawn
+    FigureCanvasBase.print_figure = watched
+
 def forked(page, outputs, log):
-    "Run a page as `nbdev_test` does and say by the exit code whether it passed."
+    "Run a page as `nbdev_test` does and say by the exit code whether it passed, with all its figures labelled."
     sys.stdout = sys.stderr = open(log, 'a', buffering=1)  # pytest has put its own in their places
     for fd in (1, 2): os.dup2(sys.stdout.fileno(), fd)
     os.environ['GRPO_OUTPUTS'] = str(outputs)
+    watch_figures(found := [])
     passed, _ = run_page(page, skip_flags=get_config().tst_flags.split(), basepath=ROOT)
+    if found: print(f'{page.name} has figures without labels: {", ".join(dict.fromkeys(found))}')
     sys.stdout.flush()
-    os._exit(not passed)
+    os._exit(not passed or bool(found))
+
+def run_alone(page, folder):
+    "Exit code and log of a page that has a process of its own."
+    child = multiprocessing.get_context('fork').Process(target=forked, args=(page, folder, folder/'log'))
+    child.start(); child.join(timeout=600)
+    if child.is_alive(): child.kill()
+    return child.exitcode, (folder/'log').read_text()[-4000:]
 
 # Pages with parameters run under papermill, which executes the same cells and more
 @pytest.mark.parametrize('page', pages := [p for p in PAGES if p.stem not in EXPERIMENTS], ids=names(pages))
 def test_page_runs(page, tmp_path):
-    child = multiprocessing.get_context('fork').Process(target=forked, args=(page, tmp_path, tmp_path/'log'))
-    child.start(); child.join(timeout=600)
-    if child.is_alive(): child.kill()
-    assert child.exitcode == 0, (tmp_path/'log').read_text()[-4000:]
+    code, log = run_alone(page, tmp_path)
+    assert code == 0, log
+
+@pytest.mark.parametrize('labels,passes', [("xlabel='step', ylabel='nats per token'", True), ("xlabel='step'", False)])
+def test_figures_without_labels_are_noticed(labels, passes, tmp_path):
+    shown = new_nb([mk_cell('import matplotlib.pyplot as plt'), mk_cell(f'fig,ax = plt.subplots()\nax.plot([1, 2])\nax.set({labels})\nfig')])
+    write_nb(shown, page := tmp_path/'page.ipynb')
+    code, log = run_alone(page, tmp_path)
+    assert (code == 0) == passes and ('y axis' in log) != passes, log
