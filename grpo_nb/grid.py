@@ -52,7 +52,7 @@ ALL = dict(eval_every=400, report_problems=0) # For every row that does not say 
 SCALES = {'small': dict(steps=.25, train=dict(val_batch_size=505, log_every=50), exam=dict(num_problems=505)),
           'full': dict(steps=1., train=dict(val_batch_size=200), exam=dict(num_problems=200))}
 
-# %% ../nbs/29_grid.ipynb #19-99fb494e
+# %% ../nbs/29_grid.ipynb #19-1ff7fc89
 @dataclass(frozen=True)
 class StudyConfig(Settings):
     "All settings of a study. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -62,10 +62,10 @@ class StudyConfig(Settings):
     model_name: str = 'auto'        # What the rows begin with, named as for training
     scale: Literal['auto','small','full'] = 'auto' # Length of the rows; auto: small for the shipped model, full for others
     steps: float|None = None        # Share of the rows' steps to take; None: as the scale has it
-    also: str = ''                  # Further settings for all training rows, as NAME=VALUE pairs with spaces between
+    also: str|None = None           # Further settings for all training rows: names and values joined by equals signs, spaces between
     jobs: int|None = None           # Runs at a time; None: one for each GPU, for each core where there is none, 4 under Slurm
     where: Literal['local','slurm'] = 'local' # This machine, or Slurm through submitit
-    slurm: str = ''                 # Parameters for submitit, likewise: timeout_min=720 slurm_partition=gpu ...
+    slurm: str|None = None          # Parameters for submitit, written likewise: timeout_min, slurm_partition, gpus_per_node ...
     show_every: float = 10.         # Seconds between two looks at the runs
     dry: bool = False               # Only show what would be run
     limits = dict(steps='> 0, <= 1', jobs='>= 1', show_every='> 0')
@@ -75,7 +75,7 @@ class StudyConfig(Settings):
         if not re.fullmatch(r'\s*\d+(\s+\d+)*\s*', str(self.seeds)): raise ValueError(f"seeds should be whole numbers with spaces between, such as '0 1 2', got {self.seeds!r}")
         pairs('also', self.also, GRPOConfig.defaults()); pairs('slurm', self.slurm)
 
-# %% ../nbs/29_grid.ipynb #21-4da3433d
+# %% ../nbs/29_grid.ipynb #21-3e831cf7
 def row_names(
     rows:str, # 'main', 'variants', 'all' or names
 )->list: # Names of rows, each once
@@ -88,11 +88,11 @@ def row_names(
 
 def pairs(
     setting:str, # Its name, for the message
-    text:str, # 'NAME=VALUE NAME=VALUE'
+    text:str|None, # 'NAME=VALUE NAME=VALUE'
     known=None, # Names that are allowed; None: any
 )->dict: # Name -> number, bool, None or string
     "Read settings written in one line."
-    found = [p.partition('=') for p in shlex.split(text)]
+    found = [p.partition('=') for p in shlex.split(text or '')]
     for name,eq,_ in found:
         if not eq or known is not None and name not in known: raise ValueError(
             f"{setting} should be NAME=VALUE pairs{' of settings of training' if known is not None else ''}, got {name + eq!r}")

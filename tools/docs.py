@@ -96,7 +96,7 @@ def output(out, states, module):
     if 'text/html' in data:
         plain = re.sub(r'<style scoped>.*?</style>\s*', '', ''.join(data['text/html']), flags=re.S)
         data['text/html'] = re.sub(r'<td>([^<]{1,24})</td>', r'<td class="short">\1</td>', plain)
-    if 'text/markdown' in data: data['text/markdown'] = Lookup(module).linkify(''.join(data['text/markdown']))
+    if 'text/markdown' in data: data['text/markdown'] = prose(''.join(data['text/markdown']), module)
     if VIEW in data and data[VIEW]['model_id'] not in states:
         del data[VIEW]
         if 'text/html' not in data: data['text/markdown'] = '*Interactive: open this notebook in JupyterLab to use it.*'
