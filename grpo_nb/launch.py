@@ -12,13 +12,14 @@ import torch
 from .grid import Job, StudyConfig, arguments, pairs
 from .lookup import repo_root
 
-# %% ../nbs/29_launch.ipynb #07-d0e30847
+# %% ../nbs/29_launch.ipynb #07-c5073736
 def surroundings(
     folder:str|Path, # The study's
     **more, # Further variables
 )->dict: # For `subprocess`
     "The environment of a job."
-    here = {'GRPO_OUTPUTS':str(Path(folder).resolve()), 'OMP_WAIT_POLICY':'PASSIVE', 'GOMP_SPINCOUNT':'0', 'PYTHONPATH':str(repo_root()),
+    root,place = repo_root().resolve(),Path(folder).resolve()
+    here = {'GRPO_OUTPUTS':str(place.relative_to(root) if place.is_relative_to(root) else place), 'OMP_WAIT_POLICY':'PASSIVE', 'GOMP_SPINCOUNT':'0', 'PYTHONPATH':str(root),
             'PAPERMILL':str(Path(sys.executable).parent/'papermill')}
     return {**os.environ, **here, **more}
 
