@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BASE', 'WINDOW', 'TRAINING', 'MARGIN', 'Point', 'Contrast', 'at', 'gain', 'mean_of', 'Study', 'source', 'measured',
-           'lacking', 'effect', 'published', 'Claim', 'parts_table', 'verdicts']
+           'lacking', 'effect', 'published', 'Claim', 'nearness', 'parts_table', 'verdicts']
 
 # %% ../nbs/30_claims.ipynb #03-d6b863ad
 import json
@@ -52,7 +52,7 @@ def gain(row:str, fmt:str, step:int=None, count:int=3)->Contrast: # As for `Poin
 # %% ../nbs/30_claims.ipynb #10-7bd9d950
 def mean_of(row:str, step:int=None)->Contrast: return sum((at(row, f, step)/len(PROMPT_FORMATS) for f in PROMPT_FORMATS), Contrast({})) # Of the three formats
 
-# %% ../nbs/30_claims.ipynb #15-808eb9ac
+# %% ../nbs/30_claims.ipynb #15-59324c9f
 class Study:
     "The records of a study. Raises `FileNotFoundError` where there is none."
     def __init__(self, folder:str|Path):
@@ -61,19 +61,22 @@ class Study:
         self.about = json.loads((self.folder/'study.json').read_text())
         self.steps,self.jobs = self.about['steps'],self.about['jobs']
     def seeds(self, row:str)->list: return sorted(j['seed'] for j in self.jobs.values() if j['row'] == row) # That a row was to have
-    def has(self, run:str)->bool: # Is a run there, and done?
+    @lru_cache(maxsize=None)
+    def has(self, run:str)->bool: # Is a run there, done, and legible?
         r = Run(run, self.folder, must_exist=False)
-        return r.exists and r.manifest['state'] == 'done'
+        try: return r.exists and r.manifest['state'] == 'done' and len(self.answers(run)) > 0 and (self.jobs[run]['kind'] == 'eval' or len(self.metrics(run)) > 0)
+        except (ValueError, OSError): return False
     @lru_cache(maxsize=None)
     def metrics(self, run:str)->pd.DataFrame: return Run(run, self.folder).metrics
     @lru_cache(maxsize=None)
     def answers(self, run:str)->pd.DataFrame: # Index (step or model, format), a column a puzzle
         rows = Run(run, self.folder).eval_rows
+        if not len(rows): raise ValueError(f'run {run!r} in {self.folder} has no evaluations')
         if self.jobs[run]['kind'] == 'eval': return answers(rows, ('model','format'))
         return answers(rows[(rows.kind == 'periodic') & (rows.temperature == 0)])
     def step(self, p:Point)->int: return round((p.step if p.step is not None else ROWS[p.row]['iterations'])*self.steps) # In a run
 
-# %% ../nbs/30_claims.ipynb #17-90f2c79f
+# %% ../nbs/30_claims.ipynb #17-f37e65e1
 BASE = 'zero-shot-2800' # The row whose step 0 is the base model
 WINDOW = 20 # Steps whose mean is 'the reward at a step'
 
@@ -92,9 +95,11 @@ def measured(
         m = study.metrics(run)
         return np.array([m.reward[m.step <= study.step(p)].tail(WINDOW).mean()])
     key = (p.row, p.fmt) if p.count != 3 else (0 if p.row == 'base' else study.step(p), p.fmt)
-    return study.answers(run).loc[key].to_numpy(float)
+    table = study.answers(run)
+    if key not in table.index: raise FileNotFoundError(f'run {run!r} has no evaluation of {key}')
+    return table.loc[key].to_numpy(float)
 
-# %% ../nbs/30_claims.ipynb #22-8a6ebac7
+# %% ../nbs/30_claims.ipynb #22-1601bec7
 def lacking(
     study:Study, # The records
     c:Contrast, # What is to be computed
@@ -109,16 +114,18 @@ def _runs(study, p): # Runs that should have a measurement; the row's name where
 def effect(
     study:Study, # The records
     c:Contrast, # What to compute
+    against:float=0., # Value that is tested, as a share
 )->dict: # mean, low, high as shares; p; seeds
     "A contrast with its interval over seeds and puzzles; with one seed over puzzles. Raises `FileNotFoundError` naming runs that are missing."
     if gone := lacking(study, c): raise FileNotFoundError(f"no records of {', '.join(gone)}")
     seeds = sorted(set.intersection(*({study.jobs[r]['seed'] for r in _runs(study, p)} for p in c.weights)))
+    if not seeds: raise FileNotFoundError(f'no seed that has all of {c}')
     x = np.stack([sum(w*measured(study, p, s) for p,w in c.weights.items()) for s in seeds])
     if len(x) == 1: x = x.T # Puzzles in the place of seeds: all that one run can say
-    e = crossed_interval(x) if len(x) > 1 else (float(x.mean()), *[float('nan')]*3)
-    return dict(zip(('mean', 'low', 'high', 'p'), e), seeds=len(seeds))
+    m,l,h,p = crossed_interval(x - against) if len(x) > 1 else (float(x.mean()) - against, *[float('nan')]*3)
+    return dict(mean=m + against, low=l + against, high=h + against, p=p, seeds=len(seeds))
 
-# %% ../nbs/30_claims.ipynb #28-c120fa89
+# %% ../nbs/30_claims.ipynb #28-ec8c6df6
 TRAINING = {'base':('none', 0), 'one-shot-1200':('one-shot', 1200), 'one-shot-then-zero-shot-200':('one-shot then zero-shot', 1400),
             **{f'zero-shot-{n}':('zero-shot', n) for n in (200, 2800)}, **{f'half-shot-{n}':('one-shot to zero-shot linear decay', n) for n in (400, 1200)}} # Names there
 
@@ -127,18 +134,18 @@ def published(
     counts:pd.DataFrame, # Of data/study.csv
 )->tuple|None: # Difference, low, high as shares; None where something was not published
     "A contrast of published counts."
-    mean = var = 0
+    mean = middle = var = 0
     for p,w in c.weights.items():
         training,steps = TRAINING.get(p.row, (None, 0))
-        if training == 'zero-shot' and p.step is not None: steps = p.step
+        if p.step is not None and p.step != steps: steps = p.step if training == 'zero-shot' else None
         found = counts[(counts.training == training) & (counts.train_steps == steps) & (counts.prompt == p.fmt) & (counts.num_count == p.count)].sort_values('n')
         if not len(found): return None
         k,n = found[['correct','n']].iloc[-1]
         q = (k + 1)/(n + 2)
-        mean,var = mean + w*k/n,var + w*w*q*(1 - q)/(n + 2)
-    return float(mean), float(mean - 1.96*var**.5), float(mean + 1.96*var**.5)
+        mean,middle,var = mean + w*k/n,middle + w*q,var + w*w*q*(1 - q)/(n + 2)
+    return float(mean), float(middle - 1.96*var**.5), float(middle + 1.96*var**.5)
 
-# %% ../nbs/30_claims.ipynb #32-c1bc74a7
+# %% ../nbs/30_claims.ipynb #32-a5d65930
 MARGIN = .05 # What 'no difference' may hide, as a share
 
 @dataclass(frozen=True)
@@ -147,6 +154,18 @@ class Claim:
     says: str # The sentence
     parts: tuple = () # Of (contrast, '>', '<' or '=')
     why_not: str = '' # Why it cannot be tested here, where it has no parts
+
+def nearness(
+    study:Study, # The records
+    c:Contrast, # What should be no different from zero
+)->float: # p of the clearer of two statements: it lies within `MARGIN`, it lies outside
+    "Two one-sided tests of equivalence, and their opposite."
+    m = effect(study, c)['mean']
+    over,under = (effect(study, c, side*MARGIN)['p'] for side in (1, -1)) # Of the two ends of the margin, two-sided
+    inside = max(over/2 if m < MARGIN else 1 - over/2, under/2 if m > -MARGIN else 1 - under/2)
+    near = over if m > 0 else under
+    outside = near/2 if abs(m) > MARGIN else 1 - near/2
+    return min(1., 2*min(inside, outside))
 
 def parts_table(
     claims:list, # Of `Claim`s
@@ -160,6 +179,7 @@ def parts_table(
         for c,should in claim.parts:
             gone = lacking(study, c)
             e = effect(study, c) if not gone else {}
+            if e and should == '=': e['p'] = nearness(study, c)
             out.append(dict(claim=claim.says, contrast=str(c), should=should, published=published(c, counts), lacking=', '.join(gone), **e))
     t = pd.DataFrame(out).reindex(columns=['claim','contrast','should','published','mean','low','high','p','seeds','lacking'])
     there = t.p.notna()
@@ -170,8 +190,7 @@ def parts_table(
 def _holds(r, alpha): # True, False, or None where nothing is shown
     if r.lacking or not r.p_holm == r.p_holm: return None
     sure = r.p_holm <= alpha
-    if r.should == '=': return True if max(abs(r.low), abs(r.high)) <= MARGIN else False if sure and abs(r.mean) > MARGIN else None
-    return None if not sure else (r.mean > 0) == (r.should == '>')
+    return None if not sure else abs(r.mean) <= MARGIN if r.should == '=' else (r.mean > 0) == (r.should == '>')
 
 # %% ../nbs/30_claims.ipynb #35-096141f7
 def verdicts(

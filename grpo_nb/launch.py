@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['GRACE', 'NODE', 'surroundings', 'begin', 'Local', 'Segment', 'queued', 'Queue']
 
-# %% ../nbs/29_launch.ipynb #03-0987c11b
+# %% ../nbs/29_launch.ipynb #03-30409a69
 import os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import torch
 from .grid import Job, StudyConfig, arguments, pairs
-from .lookup import repo_root
+from .lookup import outputs_dir, repo_root
 
-# %% ../nbs/29_launch.ipynb #07-c5073736
+# %% ../nbs/29_launch.ipynb #07-30a40b95
 def surroundings(
     folder:str|Path, # The study's
     **more, # Further variables
@@ -20,7 +20,8 @@ def surroundings(
     "The environment of a job."
     root,place = repo_root().resolve(),Path(folder).resolve()
     here = {'GRPO_OUTPUTS':str(place.relative_to(root) if place.is_relative_to(root) else place), 'OMP_WAIT_POLICY':'PASSIVE', 'GOMP_SPINCOUNT':'0', 'PYTHONPATH':str(root),
-            'PAPERMILL':str(Path(sys.executable).parent/'papermill')}
+            'PAPERMILL':str(Path(sys.executable).parent/'papermill'),
+            'HF_HOME':os.environ.get('HF_HOME', str(outputs_dir().resolve()/'huggingface'))}
     return {**os.environ, **here, **more}
 
 def begin(
@@ -33,19 +34,20 @@ def begin(
     with open(log, 'a') as out: return subprocess.Popen([repo_root()/'tools'/'job.sh', *args], cwd=repo_root(), env=env, stdout=out,
         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))
 
-# %% ../nbs/29_launch.ipynb #10-962a5e26
+# %% ../nbs/29_launch.ipynb #10-0ba89cda
 class Local:
     "Runs jobs here, each in a place of its own."
     def __init__(self,
         cfg:StudyConfig, # Settings
         folder:Path, # The study's
     ):
-        self.folder,self.gpus = folder,torch.cuda.device_count()
-        self.places = cfg.jobs or self.gpus or os.cpu_count() # Jobs at a time
+        mine = [g for g in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if g]
+        self.folder,self.gpus = folder,mine or [str(i) for i in range(torch.cuda.device_count())]
+        self.places = cfg.jobs or len(self.gpus) or os.cpu_count() # Jobs at a time
         self.going = {} # Run -> its place and its process
     def start(self, job:Job):
         place = min(set(range(self.places)) - {p for p,_ in self.going.values()})
-        env = surroundings(self.folder, HF_HUB_OFFLINE=os.environ.get('HF_HUB_OFFLINE', '0'), **({'CUDA_VISIBLE_DEVICES':str(place % self.gpus)} if self.gpus else {}))
+        env = surroundings(self.folder, HF_HUB_OFFLINE=os.environ.get('HF_HUB_OFFLINE', '0'), **({'CUDA_VISIBLE_DEVICES':self.gpus[place % len(self.gpus)]} if self.gpus else {}))
         self.going[job.name] = place,begin(arguments(job), self.folder/'logs'/f'{job.name}.log', env)
     def over(self)->list: # Runs whose command has ended since the last look
         ended = [n for n,(_,p) in self.going.items() if p.poll() is not None]
@@ -76,13 +78,13 @@ class Segment:
             time.sleep(.5)
         return DelayedSubmission(Segment(self.args, self.log, self.folder))
 
-# %% ../nbs/29_launch.ipynb #17-5a7ccdd8
+# %% ../nbs/29_launch.ipynb #17-d2f4ee73
 NODE = dict(timeout_min=720, gpus_per_node=1, cpus_per_task=8, mem_gb=64) # What slurm/train.sh asks for
 
 def queued(number:str)->bool: # Of a Slurm job
     "Is it waiting or running?"
     said = subprocess.run(['squeue', '--noheader', '--format=%T', f'--jobs={number}'], capture_output=True, text=True)
-    return bool(said.stdout.strip())
+    return bool(said.stdout.strip()) or said.returncode != 0 and 'Invalid job id' not in said.stderr # No answer is no news
 
 class Queue:
     "Has Slurm run jobs, and knows them again after a restart."

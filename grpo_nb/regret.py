@@ -17,12 +17,12 @@ from .prompts import PROMPT_FORMATS
 from .seeds import crossed_interval
 from .stopping import in_selection
 
-# %% ../nbs/30_regret.ipynb #08-62aefdaf
+# %% ../nbs/30_regret.ipynb #08-a0454077
 RULES = {
-    'the end': lambda reward, chosen, fmt: len(reward) - 1,
+    'end of training': lambda reward, chosen, fmt: len(reward) - 1,
     'best training reward': lambda reward, chosen, fmt: int(np.argmax(reward)),
-    'best on held-out puzzles, trained format': lambda reward, chosen, fmt: int(np.argmax(chosen[fmt])),
-    'best on held-out puzzles, mean of formats': lambda reward, chosen, fmt: int(np.argmax(np.mean([chosen[f] for f in PROMPT_FORMATS], axis=0))),
+    'best held-out accuracy, trained format': lambda reward, chosen, fmt: int(np.argmax(chosen[fmt])),
+    'best held-out accuracy, mean of formats': lambda reward, chosen, fmt: int(np.argmax(np.mean([chosen[f] for f in PROMPT_FORMATS], axis=0))),
 }
 
 # %% ../nbs/30_regret.ipynb #14-0ef53722
@@ -40,19 +40,20 @@ def halves(
     of = lambda f, half: t.xs(f, level='format').loc[steps].loc[:, half].to_numpy(float)
     return steps, smooth.reindex(steps).to_numpy(), {f:of(f, even).mean(1) for f in PROMPT_FORMATS}, {f:of(f, ~even) for f in PROMPT_FORMATS}
 
-# %% ../nbs/30_regret.ipynb #15-0beea5ae
+# %% ../nbs/30_regret.ipynb #15-375e66b4
 def _there(study, row): # The row's seeds, all of which must have records
     seeds = study.seeds(row)
     gone = [run_of(row, s) for s in seeds if not study.has(run_of(row, s))] if seeds else [row]
+    if not gone and len(seeds) < 2: gone = [f'a second seed of {row}']
     if gone: raise FileNotFoundError(f"no records of {', '.join(gone)}")
     return seeds
 
-# %% ../nbs/30_regret.ipynb #17-deee5eaa
+# %% ../nbs/30_regret.ipynb #17-60ba18db
 def stopping_rules(
     study:Study, # The records
     row:str, # A row of the grid
     fmt:str='zero-shot', # The format that it trains
-)->pd.DataFrame: # A row a rule and format ('mean' among them): step of each seed at the study's scale, mean, low, high, and gain, gain_low, gain_high over 'the end'
+)->pd.DataFrame: # A row a rule and format ('mean' among them): step of each seed at the study's scale, mean, low, high, and gain, gain_low, gain_high over 'end of training'
     "Rules for keeping a policy, and what they keep. Raises `FileNotFoundError` naming runs that are missing."
     seeds = _there(study, row)
     seen,out = [halves(study, row, s) for s in seeds],[]
@@ -91,12 +92,12 @@ def unrest(
     return pd.DataFrame([(f, *crossed_interval(x[f])[:3], *crossed_interval(x[f] - x[fmt])[:3]) for f in PROMPT_FORMATS],
                         columns=['format','mean','low','high','extra','extra_low','extra_high'])
 
-# %% ../nbs/30_regret.ipynb #32-00b7bc39
+# %% ../nbs/30_regret.ipynb #32-472ba68a
 def plot_rules(
     rules:pd.DataFrame, # From `stopping_rules`
 )->Figure: # A panel with a line for each rule
     "What rules gain and lose against training to the end."
-    t = rules[rules.rule != 'the end']
+    t = rules[rules.rule != 'end of training']
     names,formats = list(t.rule.unique())[::-1],[*PROMPT_FORMATS, 'mean']
     fig = Figure(figsize=(7.5, 1.2 + .8*len(names)), layout='constrained')
     with rc_context(STYLE):

@@ -25,7 +25,7 @@ def mean_squares(
     squares = P*((rows - mean)**2).sum(), S*((cols - mean)**2).sum(), ((x - rows - cols + mean)**2).sum()
     return tuple(float(q)/max(df, 1) for q,df in zip(squares, (S - 1, P - 1, (S - 1)*(P - 1))))
 
-# %% ../nbs/28_seeds.ipynb #14-3c5e1775
+# %% ../nbs/28_seeds.ipynb #14-771270d2
 def crossed_interval(
     x, # Values, (seeds, puzzles); one column for figures that have no puzzles, such as a reward
     level:float=.95, # Confidence
@@ -35,7 +35,7 @@ def crossed_interval(
     if x.ndim != 2 or len(x) < 2 or not x.shape[1]: raise ValueError(f'x should have two seeds or more and a puzzle or more, got the shape {x.shape}')
     (S,P),(a,b,e) = x.shape,mean_squares(x)
     v = max(a + b - e, a, b)
-    if not v: return float(x.mean()), float(x.mean()), float(x.mean()), float(not x.any())
+    if np.ptp(x) < 1e-12: return (float(x.mean()),)*3 + (float(abs(x.mean()) < 1e-12),) # All the same: nothing varies
     dfs = S - 1, max(P - 1, 1), max((S - 1)*(P - 1), 1)
     df = v**2/sum(q**2/d for q,d in zip((a, b, e), dfs))
     mean,se = x.mean(),(v/(S*P))**.5

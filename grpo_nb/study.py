@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['state_of', 'standing', 'report', 'conduct', 'open_study']
 
-# %% ../nbs/30_study.ipynb #03-24f2456c
+# %% ../nbs/30_study.ipynb #03-2ffe564b
 import json, time
 from dataclasses import asdict
 from functools import lru_cache
@@ -13,12 +13,14 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML, display
 from .grid import Job, StudyConfig, plan, scale_of, study_dir
+from .exam import EvalConfig
 from .launch import Local, Queue
+from .lock import Lock
 from .models import check_model
 from .prompts import PROMPT_FORMATS
 from .records import to_json, write_atomic
 from .runs import Run
-from .settings import given
+from .settings import GRPOConfig, given
 
 # %% ../nbs/30_study.ipynb #11-4220c3f0
 def state_of(
@@ -33,7 +35,7 @@ def state_of(
     if other: raise ValueError(f"run {job.name!r} in {folder} exists with other settings ({'; '.join(other)}): give the study another run_name")
     return run.state
 
-# %% ../nbs/30_study.ipynb #14-0a3a02c9
+# %% ../nbs/30_study.ipynb #14-cb32c050
 @lru_cache(maxsize=None)
 def _progress(folder, name, *sizes): # Of one training run; `sizes` of its logs tell whether they have changed
     run = Run(name, folder)
@@ -48,15 +50,17 @@ def standing(
 )->pd.DataFrame: # One row a job: state, step, of, reward, accuracies as shares, pace in seconds a step, left in minutes
     "How far everything is."
     def row(j):
-        base = dict(run=j.name, state=state_of(j, folder), of=j.settings.get('iterations'))
+        try: state = state_of(j, folder)
+        except (ValueError, OSError): state = 'unreadable' # Perhaps it is just being written: the next look will tell
+        base = dict(run=j.name, state=state, of=j.settings.get('iterations'))
         logs = [folder/j.name/f'{n}{z}' for n in ('metrics.jsonl', 'eval.jsonl') for z in ('', '.gz')]
-        return {**base, **_progress(folder, j.name, *(f.stat().st_size if f.exists() else 0 for f in logs))} if j.kind == 'train' and base['state'] != 'new' else base
+        return {**base, **_progress(folder, j.name, *(f.stat().st_size if f.exists() else 0 for f in logs))} if j.kind == 'train' and state not in ('new', 'unreadable') else base
     t = pd.DataFrame([row(j) for j in jobs]).reindex(columns=['run','state','step','of','reward',*PROMPT_FORMATS,'pace'])
     t['pace'] = t.pace.astype(float).fillna(t.pace.astype(float).mean())
     t['left'] = ((t.of - t.step.astype(float).fillna(0))*t.pace/60).clip(lower=0).where(t.state != 'done')
     return t.astype(dict(step='Int64', of='Int64'))
 
-# %% ../nbs/30_study.ipynb #17-2064f557
+# %% ../nbs/30_study.ipynb #17-04f4d70e
 def report(
     t:pd.DataFrame, # From `standing`
     places:int=1, # Jobs at a time
@@ -64,50 +68,57 @@ def report(
     "The standing of a study, for people."
     done,left = (t.state == 'done').sum(),t.left.sum()/min(places, max(1, (t.state != 'done').sum()))
     hours = f'; about {left/60:.1f} hours left with {places} at a time' if left > 0 else ''
-    show = t.drop(columns='pace').fillna({'step':0}).style.format({'reward':'{:.2f}', 'left':'{:.0f} min', **{f:'{:.1%}' for f in PROMPT_FORMATS}}, na_rep='', precision=0)
+    show = t.drop(columns='pace').fillna({'step':0}).style.set_uuid('study').format({'reward':'{:.2f}', 'left':'{:.0f} min', **{f:'{:.1%}' for f in PROMPT_FORMATS}}, na_rep='', precision=0)
     return HTML(f'<p>{done} of {len(t)} jobs done{hours}.</p>' + show.hide(axis='index').to_html())
 
-# %% ../nbs/30_study.ipynb #21-13ec5d9b
+# %% ../nbs/30_study.ipynb #21-774c089f
 def conduct(
     jobs:list, # From `plan`
     folder:Path, # The study's
     where, # A `Local` or a `Queue`
     every:float=10., # Seconds between two looks
     show=lambda table: None, # Called with `standing` at each look
-)->pd.DataFrame: # `standing` at the end
-    "Run jobs until nothing is left that can run. A file STOP in the study's folder, or an interrupt, has them saved and ends it."
-    tried,halt = set(where.going),folder/'STOP'
+)->pd.DataFrame: # `standing` at the end; its `attrs['halted']` says whether it was asked to stop
+    "Run jobs until nothing is left that can run. A file STOP in the study's folder, or an interrupt, has them saved and ends it. Raises `BlockingIOError` if another process conducts this study."
+    tried,halt,halted,lock = set(where.going),folder/'STOP',False,Lock(folder/'LOCK', f'the study in {folder}')
+    folder.mkdir(parents=True, exist_ok=True)
+    if said := lock.take(): print(said)
     try:
         while not halt.exists():
             where.over()
             table = standing(jobs, folder)
             state = dict(zip(table.run, table.state))
             busy = {n for n,s in state.items() if s == 'running'} | set(where.going)
-            ready = [j for j in jobs if j.name not in busy | tried and state[j.name] != 'done' and all(state.get(n) == 'done' for n in j.needs)]
+            ready = [j for j in jobs if j.name not in busy | tried and state[j.name] not in ('done', 'unreadable') and all(state.get(n) == 'done' for n in j.needs)]
             for j in ready[:max(0, where.places - len(busy))]: where.start(j); tried.add(j.name)
             show(table)
             if not busy and not ready: break
             time.sleep(every)
     finally:
         where.stop()
+        halted = halt.exists()
         halt.unlink(missing_ok=True)
+        lock.release()
     show(table := standing(jobs, folder))
+    table.attrs['halted'] = halted
     return table
 
-# %% ../nbs/30_study.ipynb #31-b1fc73c1
+# %% ../nbs/30_study.ipynb #31-b86fe80d
 def open_study(
     cfg:StudyConfig, # Settings
 )->tuple: # Its jobs and its folder
     "Refuse what cannot be run and write down what is asked; nothing is started yet."
     jobs,folder = plan(cfg),study_dir(cfg.run_name)
     said = check_model(cfg.model_name, folder)
-    table = standing(jobs, folder) # Raises for runs with other settings
+    for j in jobs:
+        (GRPOConfig if j.kind == 'train' else EvalConfig)(**j.settings)
+        state_of(j, folder)
     if cfg.dry: return jobs, folder
     file,now = folder/'study.json',{j.name:dict(row=j.row, seed=j.seed, kind=j.kind) for j in jobs}
     old = json.loads(file.read_text()) if file.exists() else dict(jobs={})
-    steps = scale_of(cfg)['steps']
-    for name,v in dict(model_name=cfg.model_name, steps=steps).items():
+    asked = dict(model_name=cfg.model_name, steps=scale_of(cfg)['steps'], also=cfg.also)
+    for name,v in asked.items():
         if old.get(name, v) != v: raise ValueError(f"{name} of study {cfg.run_name!r} should stay {old[name]!r}, got {v!r}: give another run_name")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, to_json(dict(run_name=cfg.run_name, model_name=cfg.model_name, model=said, steps=steps, jobs={**old['jobs'], **now}), indent=1))
+    write_atomic(file, to_json(dict(run_name=cfg.run_name, **asked, model=said, jobs={**old['jobs'], **now}), indent=1))
     return jobs, folder

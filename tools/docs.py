@@ -22,9 +22,9 @@ def page_paths():
     return sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
 
 def record_paths():
-    "Executed notebooks of runs, those of a study in folders of their own."
-    found = [*RECORDS.glob('*.ipynb'), *RECORDS.glob('[!.]*/*.ipynb')]
-    return sorted(p for p in found if not p.name.endswith('.new.ipynb'))
+    "Executed notebooks of runs, those of a study in a folder of their own."
+    hidden = lambda p: any(o.startswith('.') for o in p.relative_to(RECORDS).parts)
+    return sorted(p for p in RECORDS.rglob('*.ipynb') if not hidden(p) and not p.name.endswith('.new.ipynb'))
 
 def url(stem):
     "What nbdev calls a page on the web: 05_objective is objective."
@@ -189,9 +189,9 @@ def stage_records():
             return f'# {p.stem}\n\n{prose(f"`{page}`")} ({title}), run on {day} in {took} with {said}. The executed notebook is `{p.relative_to(ROOT)}`.'
         stage(p, SITE/'record'/p.relative_to(RECORDS), head, module_of(p), record=True)
     for folder,lines in rows.items():
-        title = '# Run records' if folder == Path() else f'# Run records: {folder}'
+        title = '# Run records' if folder == Path() else f'# Run records: {folder.as_posix().removesuffix("/records")}'
         table = '\n'.join(['| record | page | settings | day | time |', '|---|---|---|---|---|', *lines])
-        inside = [re.search(r'\((.*?)\.ipynb\)', l)[1] for l in lines] + [f'{f}/index' for f in rows if f.parent == folder and f != folder]
+        inside = [re.search(r'\((.*?)\.ipynb\)', l)[1] for l in lines] + [f'{f.relative_to(folder)}/index' for f in rows if next((a for a in f.parents if a in rows), None) == folder]
         write(SITE/'record'/folder/'index.md', f'{title}\n\nExecuted notebooks, with all that their runs said and drew.\n\n{table}\n\n{toctree(*inside)}')
 
 # The reference

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 STEMS = [re.sub(r'^\d+_', '', p.stem) for p in (ROOT/'nbs').glob('[0-9]*.ipynb')]
-RECORDS = [p.relative_to(ROOT/'outputs/records').with_suffix('.html') for g in ('*.ipynb', '*/*.ipynb') for p in (ROOT/'outputs/records').glob(g) if '.new.' not in p.name]
+RECORDS = [p.relative_to(ROOT/'outputs/records').with_suffix('.html') for p in sorted((ROOT/'outputs/records').rglob('*.ipynb')) if '.new.' not in p.name and '.ipynb_checkpoints' not in p.parts]
 MATHS = "Promise.resolve(window.MathJax?.startup?.promise).then(() => [document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container').length])"
 PICTURES = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
 OVERFLOW = 'document.documentElement.scrollWidth - document.documentElement.clientWidth'
