@@ -145,7 +145,7 @@ def published(
         mean,middle,var = mean + w*k/n,middle + w*q,var + w*w*q*(1 - q)/(n + 2)
     return float(mean), float(middle - 1.96*var**.5), float(middle + 1.96*var**.5)
 
-# %% ../nbs/30_claims.ipynb #32-a5d65930
+# %% ../nbs/30_claims.ipynb #32-024dd8db
 MARGIN = .05 # What 'no difference' may hide, as a share
 
 @dataclass(frozen=True)
@@ -167,6 +167,7 @@ def nearness(
     outside = near/2 if abs(m) > MARGIN else 1 - near/2
     return min(1., 2*min(inside, outside))
 
+# %% ../nbs/30_claims.ipynb #35-a0ff5739
 def parts_table(
     claims:list, # Of `Claim`s
     study:Study, # The records
@@ -192,7 +193,7 @@ def _holds(r, alpha): # True, False, or None where nothing is shown
     sure = r.p_holm <= alpha
     return None if not sure else abs(r.mean) <= MARGIN if r.should == '=' else (r.mean > 0) == (r.should == '>')
 
-# %% ../nbs/30_claims.ipynb #35-096141f7
+# %% ../nbs/30_claims.ipynb #38-096141f7
 def verdicts(
     claims:list, # Of `Claim`s
     parts:pd.DataFrame, # From `parts_table`
