@@ -53,7 +53,7 @@ def _environment(p): # Of a process, as far as it may be read
     try: return p.environ().values()
     except (psutil.Error, OSError): return []
 
-@pytest.mark.parametrize('lost', [None, 'natural-1200-s3', 'four-numbers-s2/eval.jsonl.gz'])
+@pytest.mark.parametrize('lost', [None, 'natural-1200-s3/eval.jsonl.gz'])
 def test_the_write_up_names_the_claim_that_lost_its_evidence(lost, tmp_path):
     study = tmp_path/'study'
     shutil.copytree(ROOT/'outputs/records/study', study, ignore=shutil.ignore_patterns('*.ipynb', 'completions.jsonl', 'checkpoints'))
