@@ -34,7 +34,7 @@ def begin(
     with open(log, 'a') as out: return subprocess.Popen([repo_root()/'tools'/'job.sh', *args], cwd=repo_root(), env=env, stdout=out,
         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))
 
-# %% ../nbs/29_launch.ipynb #10-0ba89cda
+# %% ../nbs/29_launch.ipynb #11-0ba89cda
 class Local:
     "Runs jobs here, each in a place of its own."
     def __init__(self,
@@ -58,7 +58,7 @@ class Local:
         for _,p in self.going.values(): p.wait()
         self.over()
 
-# %% ../nbs/29_launch.ipynb #15-96928f4f
+# %% ../nbs/29_launch.ipynb #16-96928f4f
 GRACE = 80 # Seconds that a run has to save itself; submitit asks for 90 before the limit
 
 class Segment:
@@ -78,7 +78,7 @@ class Segment:
             time.sleep(.5)
         return DelayedSubmission(Segment(self.args, self.log, self.folder))
 
-# %% ../nbs/29_launch.ipynb #17-d2f4ee73
+# %% ../nbs/29_launch.ipynb #18-d2f4ee73
 NODE = dict(timeout_min=720, gpus_per_node=1, cpus_per_task=8, mem_gb=64) # What slurm/train.sh asks for
 
 def queued(number:str)->bool: # Of a Slurm job
