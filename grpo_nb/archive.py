@@ -46,7 +46,7 @@ class Archive:
         if source not in self.odd: self.odd[source] = odd_accepts(self.tables[source])
         return self.odd[source]
 
-# %% ../nbs/22_archive.ipynb #15-92cd0f4b
+# %% ../nbs/22_archive.ipynb #15-693e11c8
 def _lenient(r): # What the lenient reading of an accepted row says, if it is odd
     if r.format != 'natural' and not re.search('[0-9]', r.completion.rpartition('</answer>')[2]): return ''
     other = shown(r.completion, Problem(r.nums, r.target), '+-*/')
@@ -64,8 +64,10 @@ def odd_accepts(
     text = ok.completion.str
     first,thought,tagged = text.find('<answer>'),text.find('<think>'),ok.format != 'natural'
     signs = {'cut off, and right':ok.truncated.astype(bool), 'no thought':tagged & (thought < 0), 'answer before thought':tagged & (thought > first) & (first >= 0)}
-    said = [[*(k for k,v in signs.items() if v[i]), *([f'length {ok.length[i]}']*bool(far[i])), *filter(None, [_lenient(r)])] for i,r in zip(ok.index, ok.itertuples())]
-    why[ok.index] = ['; '.join(s) for s in said]
+    said = [_lenient(r) for r in ok.itertuples()]
+    for k,found in {**signs, 'length':far}.items():
+        for i in np.flatnonzero(found): said[i] = '; '.join(filter(None, [k if k != 'length' else f'length {ok.length.iloc[i]}', said[i]]))
+    why[ok.index] = said
     return why
 
 # %% ../nbs/22_archive.ipynb #22-121ca8e8
