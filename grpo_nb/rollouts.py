@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Rollout', 'generate']
 
-# %% ../nbs/04_rollouts.ipynb #03-39b4a776
+# %% ../nbs/04_rollouts.ipynb #03-2ba2922a
 from dataclasses import dataclass
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from .draws import darts
 from .engine import sample
 from .graph import ENGINES, choose_engine
 from .models import generate_mode
+from .rewards import literal
 
-# %% ../nbs/04_rollouts.ipynb #08-901c89de
+# %% ../nbs/04_rollouts.ipynb #08-9347627c
 @dataclass
 class Rollout:
     "Completions of a batch of prompts; the rows of a prompt are adjacent."
@@ -30,6 +31,14 @@ class Rollout:
 
     @property
     def lengths(self): return self.mask.sum(1).long() # (R,) tokens
+
+    def __repr__(self):
+        n = self.lengths
+        return f'{len(self)} completions of {n.min()} to {n.max()} tokens, {self.truncated.sum()} truncated, mean log-prob {self.logps.sum()/n.sum():.2f} a token'
+
+    def _repr_markdown_(self):
+        few = [f'{i}. <code>{literal(t)}</code>' for i, t in enumerate(self.texts[:4], 1)]
+        return '\n'.join([f'**Rollout**: {self!r}', '', *few] + ['', f'… and {len(self) - 4} more']*(len(self) > 4))
 
 # %% ../nbs/04_rollouts.ipynb #10-6ff496dc
 def _stop_ids(model, tokenizer): # Every token that ends a completion

@@ -236,7 +236,7 @@ def differences(
     files = lambda folder: {f.name:checksum(f) for f in folder.glob('*.safetensors') if f.name != 'generators.safetensors'}
     return wrong + ['checkpoint']*(files(x.path) != files(y.path) or x.step != y.step) + ['policy']*(files(a.policy_dir) != files(b.policy_dir))
 
-# %% ../nbs/06_runs.ipynb #67-cfe83718
+# %% ../nbs/06_runs.ipynb #67-f9070cdd
 @patch
 def final(self:Run, last:int=10)->dict: # Steps to average over -> figure: mean
     "Where the run ended."
@@ -245,9 +245,9 @@ def final(self:Run, last:int=10)->dict: # Steps to average over -> figure: mean
 
 @patch
 def _repr_markdown_(self:Run)->str:
-    steps = len(self.metrics)
-    head = f"**Run `{self.run_name}`**: {self.state}, step {steps} of {self.manifest['settings'].get('iterations', '?')}"
-    return ' · '.join([head, *(f"{k.replace('_', ' ')} {v:.3g}" for k,v in self.final().items())])
+    steps = self.manifest['settings'].get('iterations')
+    done = f'step {len(self.metrics)} of {steps}' if steps else f'{len(self.eval_rows)} completions graded'
+    return ' · '.join([f'**Run `{self.run_name}`**: {self.state}, {done}', *(f"{k.replace('_', ' ')} {v:.3g}" for k,v in self.final().items())])
 
 # %% ../nbs/06_runs.ipynb #70-714b93e4
 def list_runs(

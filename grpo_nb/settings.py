@@ -6,11 +6,13 @@
 __all__ = ['is_a', 'describe', 'within', 'Settings', 'injected', 'given', 'parameters_cell', 'TaskSettings', 'RolloutSettings',
            'UpdateSettings', 'RecordSettings', 'GRPOConfig']
 
-# %% ../nbs/09_settings.ipynb #03-af5d85bc
-import ast, difflib, inspect, re, types
+# %% ../nbs/09_settings.ipynb #03-7cf75612
+import ast, difflib, inspect, linecache, re, types
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from fastcore.basics import patch
 from .lookup import preset_for
+from .rewards import literal
 
 # %% ../nbs/09_settings.ipynb #07-fb77c2a1
 def is_a(
@@ -83,18 +85,37 @@ def given(
         raise ValueError(f'{o} is not a setting of {cls.__name__} (value {ns.get(o)!r}); {hint}')
     return {n:ns[n] for n,d in names.items() if n in ns and (n in asked or ns[n] != d or type(ns[n]) != type(d))}
 
-# %% ../nbs/09_settings.ipynb #38-6c7de440
+# %% ../nbs/09_settings.ipynb #38-226e7295
+def _source(cls): # Of a class; of one in a notebook, its cell; empty if there is none
+    cells = [''.join(e[2]) for e in list(linecache.cache.values()) if len(e) == 4 and e[1] is None] # Without a date: no file
+    found = [c for c in cells if cls.__module__ == '__main__' and re.search(rf'^class {cls.__name__}\b', c, re.M)]
+    try: return found[-1] if found else inspect.getsource(cls)
+    except (OSError, TypeError): return ''
+
+def _lines(cls): # A setting's line and its comment, base classes first
+    src = '\n'.join(_source(c) for c in reversed(cls.__mro__) if c not in (object, Settings))
+    return re.findall(r'^    (\w+\s*:.*?=.*?)\s*#\s*(.+)$', src, re.M)
+
 def parameters_cell(
     cls:type, # A `Settings` dataclass
-    src:str=None, # Its source; None: found by `inspect`, base classes included
 )->str: # Source of the cell to be tagged `parameters`
     "The dataclass as plain variables, one a line with its comment: what papermill reads."
-    if src is None: src = ''.join(inspect.getsource(c) for c in reversed(cls.__mro__) if c not in (object, Settings))
-    lines = re.findall(r'^    (\w+\s*:.*?=.*?)\s*#\s*(.+)$', src, re.M)
     plain = lambda l: re.sub(r'\|\w+', '', re.sub(r'Literal\[[^]]*\]', 'str', l), count=1)
-    return '\n'.join(f'{plain(l):<44} # {n}' for l,n in lines)
+    return '\n'.join(f'{plain(l):<44} # {n}' for l,n in _lines(cls))
 
-# %% ../nbs/09_settings.ipynb #44-375ad6ee
+# %% ../nbs/09_settings.ipynb #43-4fb59060
+@patch
+def _repr_markdown_(self:Settings)->str:
+    usual,notes = vars(type(self)()),{l.split(':')[0].strip():n for l,n in _lines(type(self))}
+    code = lambda s,said='': f'<code{said}>{literal(s)}</code>'
+    differ = [n for n in self.defaults() if getattr(self, n) != usual[n]]
+    rows = [f"| {code(n)} | {code(getattr(self, n))} | {code(usual[n])} | {literal(notes.get(n, ''))} |" for n in differ]
+    rest = [code(f'{n}={v!r}', f' title="{literal(notes.get(n, ""))}"') for n,v in vars(self).items() if n in usual and n not in differ]
+    head = f"**{type(self).__name__}** differs from the default in {len(differ) or 'none'} of {len(usual)} settings"
+    table = ['| setting | value | default | what it is |', '|---|---|---|---|', *rows, '']*bool(rows)
+    return '\n'.join([head, '', *table, ', '.join(rest)])
+
+# %% ../nbs/09_settings.ipynb #48-375ad6ee
 @dataclass(frozen=True)
 class TaskSettings(Settings):
     "What is learned."
@@ -110,7 +131,7 @@ class TaskSettings(Settings):
     seed: int = 0                   # Problems and samples of step k depend on (seed, k) only
     limits = dict(mix_oneshot='>= 0, <= 1', num_count='>= 2, <= 6', seed='>= 0')
 
-# %% ../nbs/09_settings.ipynb #46-2900b1f6
+# %% ../nbs/09_settings.ipynb #50-2900b1f6
 @dataclass(frozen=True)
 class RolloutSettings(Settings):
     "How completions are sampled."
@@ -123,7 +144,7 @@ class RolloutSettings(Settings):
     refill: bool|None = None        # Draw new problems for unanimous groups; None: only with loss dapo
     limits = dict(iterations='>= 1', batch_size='>= 1', num_generations='>= 2', grad_accum_steps='>= 1', max_new_tokens='>= 1', temperature='> 0, <= 5')
 
-# %% ../nbs/09_settings.ipynb #48-2feb0810
+# %% ../nbs/09_settings.ipynb #52-2feb0810
 @dataclass(frozen=True)
 class UpdateSettings(Settings):
     "How the policy moves."
@@ -143,7 +164,7 @@ class UpdateSettings(Settings):
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0',
                   lora_rank='>= 0', lora_alpha='> 0')
 
-# %% ../nbs/09_settings.ipynb #50-290ad284
+# %% ../nbs/09_settings.ipynb #54-290ad284
 @dataclass(frozen=True)
 class RecordSettings(Settings):
     "Where it runs and what it writes."
@@ -162,7 +183,7 @@ class RecordSettings(Settings):
     save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
     limits = dict(num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
-# %% ../nbs/09_settings.ipynb #52-d8314e9d
+# %% ../nbs/09_settings.ipynb #56-d8314e9d
 @dataclass(frozen=True)
 class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     "All settings of a training run. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['mcnemar', 'paired_difference', 'compare_models', 'pass_at_k', 'pass_curve', 'plot_pass', 'smallest_difference']
 
-# %% ../nbs/08_statistics.ipynb #03-af533ad9
+# %% ../nbs/08_statistics.ipynb #03-c46b6b3f
 from itertools import combinations,cycle
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom,binomtest,bootstrap,hypergeom,permutation_test
 from statsmodels.stats.multitest import multipletests
 from .plotting import MODEL_COLORS,STYLE
+from .scoring import Measured
 
 # %% ../nbs/08_statistics.ipynb #15-5110de83
 def mcnemar(
@@ -68,14 +69,14 @@ def _shares(group, a, b): # Share of right answers of two models, problem by pro
     shares = t.mean().unstack()
     return shares[a].to_numpy(float),shares[b].to_numpy(float)
 
-# %% ../nbs/08_statistics.ipynb #38-2673a9cf
+# %% ../nbs/08_statistics.ipynb #38-a955a1a0
 def compare_models(
     rows:pd.DataFrame, # From `evaluate`, with a column `model`
     baseline:str|None=None, # Compare every model with this one; None: all pairs
     by:tuple=('format',), # Columns whose values make the groups; `num_count` and several temperatures are added
     alpha:float=.05, # Chance of any false alarm in the whole table; intervals have confidence 1 - alpha
     seed:int=0, # Of the resampling
-)->pd.DataFrame: # A row a group and pair: a, b, problems, only a, only b, difference, low, high, p, p_holm, verdict
+)->Measured: # A row a group and pair: a, b, problems, only a, only b, difference, low, high, p, p_holm, verdict
     "Paired comparisons of models on the same problems, with a verdict in words."
     names,(keys,rows),out = list(rows.model.unique()),_groups(rows, by),[]
     if baseline not in (None, *names): raise ValueError(f"baseline should be one of {', '.join(map(str, names))}, got {baseline!r}")
@@ -88,7 +89,7 @@ def compare_models(
             out.append({**dict(zip(keys, key)), 'a':a, 'b':b, 'problems':len(x), 'only a':int((x > y).sum()), 'only b':int((y > x).sum()),
                         'difference':difference, 'low':low, 'high':high, 'p':_flip_test(y - x, seed)})
     if not out: raise ValueError(f"rows should hold two models with the same {', '.join(keys)}, got {', '.join(map(str, names))}")
-    t = pd.DataFrame(out)
+    t = Measured(out)
     t['p_holm'] = multipletests(t.p, alpha, 'holm')[1]
     return t.assign(verdict=['no difference shown' if p > alpha else f"{b} is {'better' if d > 0 else 'worse'}" for b,d,p in zip(t.b, t.difference, t.p_holm)])
 
@@ -104,14 +105,14 @@ def pass_at_k(
     if bad.any(): raise ValueError(f'of n answers k should be 1 to n and c should be 0 to n, got n={n[bad][0]}, c={c[bad][0]}, k={k[bad][0]}')
     return hypergeom.sf(0, n, c, k)
 
-# %% ../nbs/08_statistics.ipynb #54-a03ef546
+# %% ../nbs/08_statistics.ipynb #54-f9d7d3fa
 def pass_curve(
     rows:pd.DataFrame, # From `evaluate` with several answers a problem
     by:tuple=('model', 'format'), # Columns whose values make the groups; `num_count` and several temperatures are added
     ks:list|None=None, # Values of k; None: powers of two up to the answers a problem has, and that number
     level:float=.95, # Confidence of the band
     seed:int=0, # Of the resampling
-)->pd.DataFrame: # A row a group and k: k, pass_at_k, low, high
+)->Measured: # A row a group and k: k, pass_at_k, low, high
     "Pass@k as a curve over k, with a bootstrap band over problems."
     (keys,rows),out = _groups(rows, by),[]
     for key,group in rows.groupby(keys, sort=False, dropna=False):
@@ -120,7 +121,7 @@ def pass_curve(
         each = pass_at_k(n, c, k[:,None])
         low,high = _bootstrap(each, 0, 1, level, seed)
         out.append(pd.DataFrame(dict(zip(keys, key), k=k, pass_at_k=each.mean(1), low=low, high=high)))
-    return pd.concat(out, ignore_index=True)
+    return Measured(pd.concat(out, ignore_index=True))
 
 # %% ../nbs/08_statistics.ipynb #58-adbad8d0
 def plot_pass(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['transfer_matrix', 'plot_transfer', 'plot_accuracies', 'on_the_way', 'by_step', 'results']
 
-# %% ../nbs/16_transfer.ipynb #03-540ce8a0
+# %% ../nbs/16_transfer.ipynb #03-4852972e
 import html
 from functools import partial
 import pandas as pd
@@ -16,9 +16,9 @@ from matplotlib.patches import Rectangle
 from .outcomes import plot_points
 from .plotting import STYLE
 from .prompts import PROMPT_FORMATS
-from .scoring import EASY, accuracy_table, ceiling
+from .scoring import EASY, accuracy_table, ceiling, interval
 
-# %% ../nbs/16_transfer.ipynb #11-81c29903
+# %% ../nbs/16_transfer.ipynb #11-d49bfc91
 def _formats(rows): return [f for f in PROMPT_FORMATS if f in set(rows.format)]
 
 def transfer_matrix(
@@ -26,7 +26,7 @@ def transfer_matrix(
 )->pd.DataFrame: # One row a model, one column a format: 'accuracy% [low, high]'
     "Which model solves how much in which format, with 95% intervals."
     t = accuracy_table(rows, ['model','format'])
-    t['cell'] = [f'{100*a:.1f}% [{100*l:.1f}, {100*h:.1f}]' for a,l,h in zip(t.accuracy, t.low, t.high)]
+    t['cell'] = list(map(interval, t.accuracy, t.low, t.high))
     return t.pivot(index='model', columns='format', values='cell').reindex(index=t.model.unique(), columns=_formats(rows))
 
 # %% ../nbs/16_transfer.ipynb #17-f3c7c5d0
@@ -86,7 +86,7 @@ def by_step(
     few = steps[::-(-len(steps)//most)]
     return rows[rows.step.isin(few)].assign(model=lambda d: 'step ' + d.step.astype(str))
 
-# %% ../nbs/16_transfer.ipynb #29-1ff8c5fe
+# %% ../nbs/16_transfer.ipynb #29-762928d6
 def results(
     rows:pd.DataFrame, # Rows of `evaluate` with columns `model` and `num_count`
     pairs:pd.DataFrame=None, # From `compare_models`; None: there is one model
@@ -96,7 +96,7 @@ def results(
     first,trained,safe = rows.model.iloc[0],trained or {},partial(html.escape, quote=False)
     t,say = accuracy_table(rows, ['num_count','model','format']),[]
     for (c,m),g in t.groupby(['num_count','model'], sort=False):
-        cells = ', '.join(f'{100*r.accuracy:.1f}% [{100*r.low:.1f}, {100*r.high:.1f}] {r.format}' for r in g.itertuples())
+        cells = ', '.join(f'{interval(r.accuracy, r.low, r.high)} {r.format}' for r in g.itertuples())
         say.append(f"**{safe(m)}**{f' (trained {safe(trained[m])})' if trained.get(m) else ''} solves of {g.problems.iloc[0]} puzzles with {c} numbers: {cells}.")
     if pairs is not None:
         for r in pairs[pairs.a == first].sort_values('num_count', kind='stable').itertuples():

@@ -382,6 +382,19 @@ def test_answers_escape():
     foreign = Answer(AskConfig('<script>alert(1)</script>'), 'm', rows_of(EVIL[:3])[['completion', 'truncated']])
     assert not {'script', 'img', 'svg'} & {t[0] for t in Parsed(foreign._repr_html_()).found}
 
+def test_objects_escape():
+    import mistune, torch # Markdown as nbconvert renders it
+    from grpo_nb.inference import AskConfig
+    from grpo_nb.rewards import Grade
+    from grpo_nb.rollouts import Rollout
+    render, (ones, none) = mistune.create_markdown(escape=False, plugins=['table', 'url', 'strikethrough', 'math']), (torch.ones(1, 3), torch.zeros(1, 3))
+    def made(t):
+        yield Grade(False, .2, 3, t, None)
+        yield Rollout(None, None, None, ones, none, [t], none.bool()[:,0])
+        if t.strip(): yield AskConfig(t)
+    for t in (t for t in evil_texts() if len(t) < 190):
+        for o in made(t): only_ours(render(o._repr_markdown_()), [t], lambda ts: ''.join(render(h._repr_markdown_()) for h in made(ts[-1]) if type(h) is type(o)))
+
 def test_frames_and_sentences_escape():
     from grpo_nb.scoring import accuracy_table
     from grpo_nb.transfer import results
