@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['PER_PAGE', 'Browser', 'completions']
 
-# %% ../nbs/22_browser.ipynb #03-ae347c63
+# %% ../nbs/22_browser.ipynb #03-4d410849
 import html,threading
 from pathlib import Path
 from fastcore.basics import patch
 from ipywidgets import BoundedIntText,Button,Dropdown,HBox,HTML,Layout,SelectionSlider,Text,ToggleButton,ToggleButtons
-from .appearance import View,card,cards
+from .appearance import View,card,cards,unheard
 from .archive import SOURCES,Archive,case_line,choose,kinds
 from .beliefs import Pair,log_ratios,shade
 from .prompts import Problem,make_prompt
 from .runs import Run
 
-# %% ../nbs/22_browser.ipynb #09-f7677867
+# %% ../nbs/22_browser.ipynb #09-14e329f7
 PER_PAGE = 24 # Cards of a list at once
-_WIDE,_NO_STEP = Layout(width='auto', flex='1 1 20em'),('–', -1)
+_WIDE,_NO_STEP = dict(width='auto', flex='1 1 20em'),('–', -1)
 
 class Browser(View):
     "The completions of a run. `completions` makes one."
@@ -161,14 +161,14 @@ def update(self:Browser):
         newest = self.step.options[-1][1]
         if self.archive.update(): self._choose(None if self.step.value != newest else max(self.table.step, default=None))
 
-# %% ../nbs/22_browser.ipynb #18-2844de84
+# %% ../nbs/22_browser.ipynb #18-4c8bd5dd
 def completions(
     run_name:str|Run, # A run
     step:int|None=None, # Where to begin; None: the newest step
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
 )->Browser: # A widget; plain HTML where nobody can click
     "Browse what a model wrote. Raises `FileNotFoundError` for a run that does not exist."
-    return Browser(run_name if isinstance(run_name, Run) else Run(run_name, outputs), step)
+    with unheard(): return Browser(run_name if isinstance(run_name, Run) else Run(run_name, outputs), step)
 
 # %% ../nbs/22_browser.ipynb #21-b40b3275
 @patch

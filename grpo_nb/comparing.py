@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['OVERLAID', 'last_answers', 'reward_interval', 'settings_of', 'overview', 'shown_columns', 'table_html', 'plot_runs',
-           'paired', 'setting_table', 'notebook_of', 'trains', 'Ledger', 'pairs_in_words', 'runs']
+           'paired', 'setting_table', 'pairs_in_words', 'notebook_of', 'trains', 'Ledger', 'runs']
 
-# %% ../nbs/22_comparing.ipynb #03-8f28eb8f
+# %% ../nbs/22_comparing.ipynb #03-912b9beb
 import html,os,threading
 from itertools import cycle
 from pathlib import Path
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from ipywidgets import Button,Dropdown,HBox,HTML,Layout,Output,SelectMultiple,Text,ToggleButton
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from .appearance import View,sparkline,svg
+from .appearance import View,sparkline,svg,unheard
 from .plotting import DRAWING,MODEL_COLORS,PANELS,STYLE,moving_average
 from .prompts import PROMPT_FORMATS
 from .runs import Run,outputs_dir
@@ -123,7 +123,15 @@ def setting_table(
     asked = pd.DataFrame({r.run_name:{k:str(v) for k,v in settings_of(r).items()} for r in runs})
     return asked[asked.nunique(axis=1) > 1]
 
-# %% ../nbs/22_comparing.ipynb #27-ea9eae29
+# %% ../nbs/22_comparing.ipynb #24-c55d4515
+def pairs_in_words(
+    pairs:pd.DataFrame, # From `paired`
+)->pd.DataFrame: # The same for readers
+    "A paired comparison with its interval in one column."
+    point = lambda r: f'{100*r.difference:+.1f} [{100*r.low:+.1f}, {100*r.high:+.1f}]'
+    return pairs[['format', 'a', 'b', 'problems', 'only a', 'only b']].assign(**{'b - a, points':[point(r) for r in pairs.itertuples()], 'p (Holm)':pairs.p_holm.map('{:.2g}'.format), 'verdict':pairs.verdict})
+
+# %% ../nbs/22_comparing.ipynb #30-ea9eae29
 def notebook_of(
     run:Run, # A run
 )->Path|None: # None where there is none
@@ -155,7 +163,7 @@ class Ledger(View):
         self.read.on_click(lambda _: self.update())
         self.update()
 
-# %% ../nbs/22_comparing.ipynb #28-fc8c2924
+# %% ../nbs/22_comparing.ipynb #31-7981ee8f
 @patch
 def update(self:Ledger):
     "Read the folder again."
@@ -182,6 +190,7 @@ def _draw(self:Ledger):
     other = f'<p class="grpo-dim">Other records here: {html.escape(", ".join(self.others))}</p>'*bool(self.others)
     self.shown.value = (table_html(t) if len(t) else '<p>No run has such a word.</p>') + other
 
+# %% ../nbs/22_comparing.ipynb #33-a552168b
 @patch
 def _compare(self:Ledger):
     with self._lock:
@@ -199,21 +208,14 @@ def _compare(self:Ledger):
         self.links.outputs = ()
         if pages: self.links.append_display_data(Markdown(f'Executed notebooks: {text}'))
 
-def pairs_in_words(
-    pairs:pd.DataFrame, # From `paired`
-)->pd.DataFrame: # The same for readers
-    "A paired comparison with its interval in one column."
-    point = lambda r: f'{100*r.difference:+.1f} [{100*r.low:+.1f}, {100*r.high:+.1f}]'
-    return pairs[['format', 'a', 'b', 'problems', 'only a', 'only b']].assign(**{'b - a, points':[point(r) for r in pairs.itertuples()], 'p (Holm)':pairs.p_holm.map('{:.2g}'.format), 'verdict':pairs.verdict})
-
 @patch
 def static(self:Ledger): return [self.shown.value, self.compared] # The table, and what was compared
 
-# %% ../nbs/22_comparing.ipynb #29-032f7bb8
+# %% ../nbs/22_comparing.ipynb #34-c8494257
 def runs(
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
 )->Ledger: # A widget; plain HTML where nobody can click
     "Look at all runs. Raises `FileNotFoundError` for a folder that does not exist."
     folder = Path(outputs or outputs_dir())
     if not folder.is_dir() and outputs: raise FileNotFoundError(f'outputs should be a folder of runs, got {str(outputs)!r}')
-    return Ledger(folder)
+    with unheard(): return Ledger(folder)

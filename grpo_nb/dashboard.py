@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SAYS', 'PHASES', 'duration', 'age', 'headline', 'phases', 'phase_bar', 'held_out', 'newest', 'Dashboard', 'watch']
 
-# %% ../nbs/22_dashboard.ipynb #03-20629821
+# %% ../nbs/22_dashboard.ipynb #03-9c018cf2
 import html,threading,time
 from datetime import datetime,timezone
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
 from ipywidgets import Button,HBox,HTML,Layout
-from .appearance import View,attended,card,cards,page,svg
+from .appearance import View,attended,card,cards,page,svg,unheard
 from .plotting import plot_metrics
 from .records import read_rows
 from .runs import Run
@@ -104,7 +104,7 @@ def newest(
     few = last if len(last) <= n else last[:n - n//2] + last[len(last) - n//2:]
     return f'<p>Written at step {last[0].get("step")}, highest and lowest advantage:</p>' + cards(card(r, f"{', '.join(map(str, r['nums']))} → {r['target']}") for r in few)
 
-# %% ../nbs/22_dashboard.ipynb #22-03061b92
+# %% ../nbs/22_dashboard.ipynb #22-f8a8b048
 class Dashboard(View):
     "A run as it is now, and from now on. `watch` makes one."
     name = 'watch'
@@ -121,6 +121,7 @@ class Dashboard(View):
         self.follow()
     def close(self): self._closed.set(); super().close() # Look no longer
 
+# %% ../nbs/22_dashboard.ipynb #24-5fe4b9ee
 @patch
 def refresh(self:Dashboard, draw:bool=False)->bool: # Draw now, however new the last drawing is; is the run at work?
     "Read what is new and show it."
@@ -156,6 +157,7 @@ def _show(self:Dashboard, m, rows, n): # What is too dear to do at each look
     self.signs.value = ''.join(f'<p>{html.escape(s)}</p>' for s in said)
     self._drawn,self._due = n,time.monotonic() + max(5, 20*(time.monotonic() - t0))
 
+# %% ../nbs/22_dashboard.ipynb #26-002f3981
 @patch
 def follow(self:Dashboard):
     "Show the run now, and go on until it ends, where somebody can see it."
@@ -172,7 +174,7 @@ def follow(self:Dashboard):
 @patch
 def static(self:Dashboard): return [w.value for w in (self.head, self.curves, self.signs, self.table, self.time, self.texts)] # The parts as they are now
 
-# %% ../nbs/22_dashboard.ipynb #23-6ca5e56c
+# %% ../nbs/22_dashboard.ipynb #27-720f7164
 def watch(
     run_name:str|Run, # A run, at work or ended
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
@@ -180,4 +182,4 @@ def watch(
 )->Dashboard: # A widget; plain HTML where nobody can click
     "Watch a run. Reads its files, and writes one only if the button is pressed. Raises `FileNotFoundError` for a run that does not exist."
     if not every > 0: raise ValueError(f'every should be > 0 seconds, got {every!r}')
-    return Dashboard(run_name if isinstance(run_name, Run) else Run(run_name, outputs), every)
+    with unheard(): return Dashboard(run_name if isinstance(run_name, Run) else Run(run_name, outputs), every)

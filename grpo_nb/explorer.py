@@ -6,11 +6,11 @@
 __all__ = ['KINDS', 'players', 'draw_problem', 'read_problem', 'sample', 'Playground', 'solutions', 'playground', 'watch',
            'completions', 'runs']
 
-# %% ../nbs/22_explorer.ipynb #03-bce59182
+# %% ../nbs/22_explorer.ipynb #03-2d8971d5
 import html,random,threading
 from fastcore.basics import patch
 from ipywidgets import BoundedIntText,Button,Dropdown,FloatSlider,HBox,HTML,IntSlider,IntText,Layout,Text,ToggleButtons
-from .appearance import View,attended,card,cards
+from .appearance import View,attended,card,cards,unheard
 from .beliefs import Pair,next_tokens
 from .browser import completions
 from .comparing import runs
@@ -123,7 +123,7 @@ def draw(self:Playground):
     self.nums.value,self.target.value = ', '.join(map(str, p.nums)),p.target
     self._say('drawn: ask it')
 
-# %% ../nbs/22_explorer.ipynb #21-17dc690f
+# %% ../nbs/22_explorer.ipynb #21-f5914a46
 @patch
 def ask(self:Playground):
     "Sample answers; in the background where somebody looks."
@@ -155,6 +155,7 @@ def _sample(self:Playground):
     except Exception as e: self._say(f'{type(e).__name__}: {e}') # In a thread nobody else would hear of it
     finally: self.go.disabled = False
 
+# %% ../nbs/22_explorer.ipynb #23-95234b8f
 @patch
 def _show(self:Playground):
     for w,name,rows in zip(self.answers, self.who, self.samples): w.value = f'<p><b>{html.escape(name)}</b></p>' + cards(card(r, f'#{i}') for i,r in enumerate(rows))
@@ -167,7 +168,7 @@ def solutions(
     said = f"{len(found)} solution{'s'*(len(found) != 1)}" if found else 'No solution exists.'
     return f"<details open><summary>{said}</summary><p>{html.escape('; '.join(found))}</p></details>" if found else f'<p>{said}</p>'
 
-# %% ../nbs/22_explorer.ipynb #23-e133e823
+# %% ../nbs/22_explorer.ipynb #25-e133e823
 @patch
 def _pieces(self:Playground, ids): # Tokens as they look in the text, blanks made visible
     texts = [self.pair.tokenizer.decode(ids[:i]) for i in range(len(ids) + 1)]
@@ -199,10 +200,10 @@ def static(self:Playground):
     return [f"<p><b>{', '.join(map(str, self.problem.nums))} → {self.problem.target}</b>, {self.fmt.value}, temperature {self.temperature.value:g}</p>", self.said.value,
             f'<div style="display:flex;gap:12px">{columns}</div>', self.next.value, self.known.value]
 
-# %% ../nbs/22_explorer.ipynb #24-8616404b
+# %% ../nbs/22_explorer.ipynb #26-5d8b0fda
 def playground(
     run_name:str='auto', # A run, RUN@STEP, or any model name
     outputs=None, # Folder of all runs; None: `outputs_dir()`
 )->Playground: # A widget; plain HTML where nobody can click
     "Play with a model. Raises what `load_model` raises for a name that means nothing."
-    return Playground(run_name, outputs)
+    with unheard(): return Playground(run_name, outputs)

@@ -17,7 +17,7 @@ def last_line(done): return done.stdout.strip().splitlines()[-1]
 
 def test_experiments_have_one_parameters_cell():
     tagged = {p.stem:sum('parameters' in c['metadata'].get('tags', []) for c in json.loads(p.read_text(encoding='utf-8'))['cells']) for p in PAGES}
-    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference', '29_corrections', '30_study', '31_writeup'}
+    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference', '22_report', '29_corrections', '30_study', '31_writeup'}
     assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
 
 @pytest.mark.parametrize('page', EXPERIMENTS)
@@ -90,6 +90,17 @@ def test_inference_answers(trained):
     assert asked.returncode == 2 and 'checkpoints of steps 2, got 3' in asked.stdout and len(asked.stdout.splitlines()) == 1, asked.stdout
 
 @pytest.mark.xdist_group('trained')
+def test_a_report_is_plain_html(trained):
+    shutil.copytree(trained/'smoke', trained/'twin', dirs_exist_ok=True)
+    done = papermill('22_report', trained/'report.ipynb', trained, run_name='smoke', step=2, beside='twin')
+    assert done.returncode == 0, done.stdout[-4000:]
+    shutil.rmtree(trained/'twin')
+    report = json.loads((trained/'report.ipynb').read_text(encoding='utf-8'))
+    pages = [''.join(o['data']['text/html']) for c in report['cells'] for o in c.get('outputs', []) if 'text/html' in o.get('data', {})]
+    assert 'widgets' not in report['metadata'] and '"application/vnd.jupyter.widget-view+json"' not in json.dumps(report)
+    assert all(any(s in p for p in pages) for s in ('step 2 of 2', '<svg', 'class="grpo-card', 'step 1, ', 'step 2, ', 'no difference shown'))
+
+@pytest.mark.xdist_group('trained')
 def test_a_run_that_exists_is_left_alone(trained):
     before = contents(trained)
     done = papermill('10_training', trained.parent/'again.ipynb', trained, run_name='smoke', learning_rate=2e-4, **TINY)
@@ -129,6 +140,7 @@ def test_corrections_are_measured_once(tmp_path):
     ('31_writeup', dict(study='no-such-study'), 'no study in'),
     ('21_inference', dict(temperature=9), 'temperature should be >= 0, <= 5, got 9'),
     ('21_inference', dict(run_name='no_such_run'), 'no_such_run'),
+    ('22_report', dict(run_name='no_such_run'), 'no_such_run'),
     ('29_corrections', dict(policy='no_such_run'), 'no_such_run'),
 ], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)
 def test_refused_in_one_sentence(page, wrong, said, tmp_path):
