@@ -55,10 +55,10 @@ def marks_of(
     at = text.rfind(expression, 0, ends[-1]) if expression else -1
     return [*out, (at, at + len(expression), 'read', '')] if at >= 0 else out
 
-# %% ../nbs/22_appearance.ipynb #14-6760f0b6
+# %% ../nbs/22_appearance.ipynb #14-dabb6468
 CSS = '''<style>
 .grpo{--fg:var(--jp-ui-font-color1,var(--color-foreground-primary,#222));--dim:var(--jp-ui-font-color2,var(--color-foreground-muted,#666));
- --line:var(--jp-border-color2,var(--color-background-border,#ccc));--paper:var(--jp-layout-color1,var(--color-background-primary,#fff));
+ --line:var(--jp-border-color2,var(--color-background-border,#ccc));--ground:var(--jp-layout-color0,var(--color-background-primary,#fff));--paper:var(--jp-layout-color1,var(--color-background-primary,#fff));
  --tint:var(--jp-layout-color2,var(--color-background-secondary,#f3f3f3));--ok:#009e73;--bad:#d55e00;color:var(--fg);font-size:13px;line-height:1.4}
 .grpo *{box-sizing:border-box}.grpo .widget-html-content{line-height:1.4;height:auto}.grpo p{margin:.3em 0}.grpo svg{max-width:100%;height:auto}
 .grpo-cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(17em,1fr));gap:8px;margin:6px 0}
@@ -69,7 +69,7 @@ CSS = '''<style>
 .grpo .think{color:var(--dim)}.grpo .tag{color:#a8548a;font-size:85%}.grpo .answer{font-weight:600}.grpo .read{background:#56b4e955;border-bottom:2px solid #56b4e9;border-radius:2px}
 .grpo table.grpo-table{border-collapse:collapse;margin:4px 0;font-size:12.5px;color:inherit}
 .grpo-table th,.grpo-table td{padding:2px 8px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;color:inherit;background:none}
-.grpo-table th:first-child,.grpo-table td:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}.grpo-wide{overflow-x:auto;max-width:100%}
+.grpo-table th:first-child,.grpo-table td:first-child{text-align:left;position:sticky;left:0;background:var(--ground)}.grpo-wide{overflow-x:auto;max-width:100%}
 .grpo-bar{display:flex;height:14px;border-radius:3px;overflow:hidden;max-width:48em}.grpo-dim{color:var(--dim)}
 .grpo-meter{display:inline-block;height:8px;background:#56b4e9;vertical-align:middle;border-radius:2px}
 .grpo-badge{border:1px solid var(--line);border-radius:9px;padding:0 .6em;font-weight:600}
@@ -106,7 +106,7 @@ def cards(found)->str: return f'<div class="grpo-cards">{"".join(found)}</div>' 
 
 def page(*parts, kind='', style=True): return f'{CSS*style}<div class="grpo {kind}">{"".join(parts)}</div>' # HTML with its style
 
-# %% ../nbs/22_appearance.ipynb #24-c958302b
+# %% ../nbs/22_appearance.ipynb #24-196ae461
 def svg(
     fig:Figure, # A figure of matplotlib
     label:str, # What it shows, for those who hear it
@@ -117,7 +117,7 @@ def svg(
     s = out.getvalue()
     s = re.sub(r'<metadata>.*?</metadata>|<style[^>]*>.*?</style>| id="[a-z]+(?:\.\w+)?_\d+"|<!--.*?-->', '', s[s.index('<svg'):], flags=re.S)
     s = s.replace('#0072b2', '#2089cf') # A blue that is seen on black as well
-    s = re.sub('#(000000|595959|4d4d4d|333333)', 'currentColor', re.sub(r'(\d\.\d\d)\d+', r'\1', s)).replace("'DejaVu Sans', ", '')
+    s = re.sub('#(000000|595959|4d4d4d|333333)', 'currentColor', re.sub(r' (d|x|y|points|transform)="[^"]*"', lambda m: re.sub(r'(\.\d\d)\d+', r'\1', m[0]), s)).replace("'DejaVu Sans', ", '')
     width,height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', s).groups()
     head = f'<svg viewBox="0 0 {width} {height}" style="width:{float(width)*1.15:.0f}px" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" aria-label="{html.escape(label, quote=True)}" fill="currentColor"'
     return re.sub(r'\s*\n\s*', '\n', re.sub(r'^<svg[^>]*', head, s))
@@ -138,7 +138,7 @@ def sparkline(
     said = html.escape(f'{label}: from {v[0]:.2f} to {v[-1]:.2f}', quote=True)
     return f'<svg viewBox="0 0 90 18" width="90" height="18" role="img" aria-label="{said}"><title>{said}</title><polyline points="{at}" fill="none" stroke="#2089cf" stroke-width="1.5"/></svg>'
 
-# %% ../nbs/22_appearance.ipynb #31-4292e2bb
+# %% ../nbs/22_appearance.ipynb #31-9cbb8853
 def attended()->bool: # Can somebody click?
     "In a front end, not under papermill, nbconvert or in a test."
     return bool(getattr(getattr(get_ipython(), 'kernel', None), '_allow_stdin', False))
@@ -155,8 +155,9 @@ class View(VBox):
     "A widget that is plain HTML where nobody can click. What inherits it gives a `name` and `static`, its parts as HTML."
     name = ''
     def __init__(self, children): super().__init__([HTML(CSS), *children]); self.add_class('grpo'); self.add_class(f'grpo-{self.name}')
+    def __repr__(self): return f'{type(self).__name__} of grpo_nb' # And not hundreds of traits
     def static(self)->list: return [] # HTML of the parts
     def to_html(self)->str: return page(*self.static(), kind=f'grpo-{self.name}') # The view as it is now, without its controls
     def _repr_mimebundle_(self, **kwargs):
-        live = super()._repr_mimebundle_(**kwargs) if attended() else {'text/plain':f'{type(self).__name__} of grpo_nb'}
+        live = super()._repr_mimebundle_(**kwargs) if attended() else {'text/plain':repr(self)}
         return {**live, 'text/html':self.to_html()}

@@ -131,7 +131,7 @@ def pairs_in_words(
     point = lambda r: f'{100*r.difference:+.1f} [{100*r.low:+.1f}, {100*r.high:+.1f}]'
     return pairs[['format', 'a', 'b', 'problems', 'only a', 'only b']].assign(**{'b - a, points':[point(r) for r in pairs.itertuples()], 'p (Holm)':pairs.p_holm.map('{:.2g}'.format), 'verdict':pairs.verdict})
 
-# %% ../nbs/22_comparing.ipynb #30-ea9eae29
+# %% ../nbs/22_comparing.ipynb #30-e4258c4f
 def notebook_of(
     run:Run, # A run
 )->Path|None: # None where there is none
@@ -159,7 +159,7 @@ class Ledger(View):
         super().__init__([HBox([self.by, self.down, self.find, self.read], layout=Layout(flex_flow='row wrap')), self.shown, self.pick, self.comparison, self.links])
         self.pick.add_class('grpo-pick'); self.comparison.add_class('grpo-comparison')
         for w in (self.by, self.down, self.find): w.observe(lambda _: self._busy or self._draw(), 'value')
-        self.pick.observe(lambda _: self._busy or self._compare(), 'value')
+        self.pick.observe(lambda _: self._busy or self._beside(), 'value')
         self.read.on_click(lambda _: self.update())
         self.update()
 
@@ -190,16 +190,16 @@ def _draw(self:Ledger):
     other = f'<p class="grpo-dim">Other records here: {html.escape(", ".join(self.others))}</p>'*bool(self.others)
     self.shown.value = (table_html(t) if len(t) else '<p>No run has such a word.</p>') + other
 
-# %% ../nbs/22_comparing.ipynb #33-a552168b
+# %% ../nbs/22_comparing.ipynb #33-e80bd8b8
 @patch
-def _compare(self:Ledger):
+def _beside(self:Ledger):
     with self._lock:
         runs = [Run(n, self.outputs) for n in self.pick.value]
         if len(runs) < 2: self.compared = self.comparison.value = '<p class="grpo-dim">Pick two or more.</p>' if runs else ''
         else:
             settings,pairs = setting_table(runs),paired(runs)
-            table = lambda df: f'<div class="grpo-wide">{df.to_html(classes="grpo-table", border=0, escape=True)}</div>'
-            said = '<p>They were not asked the same puzzles.</p>' if pairs is None else table(pairs_in_words(pairs))
+            table = lambda df,index=True: f'<div class="grpo-wide">{df.to_html(classes="grpo-table", border=0, escape=True, index=index)}</div>'
+            said = '<p>They were not asked the same puzzles.</p>' if pairs is None else table(pairs_in_words(pairs), False)
             metrics = {r.run_name:m for r in runs if len(m := r.metrics)}
             drawn = svg(plot_runs(metrics), f"Curves of {', '.join(metrics)}") if metrics else '<p>No steps yet.</p>'
             self.compared = self.comparison.value = f'<p><b>Settings that differ</b></p>{table(settings) if len(settings) else "<p>none</p>"}{drawn}<p><b>On the same puzzles</b></p>{said}'

@@ -79,7 +79,7 @@ def phase_bar(
     bar = ''.join(f'<span style="width:{100*v/total:.1f}%;background:{colors[k]}"></span>' for k,v in spent.items())
     return f'<div class="grpo-bar" role="img" aria-label="{words}">{bar}</div><p class="grpo-dim">{duration(total)}: {words}</p>' if spent else ''
 
-# %% ../nbs/22_dashboard.ipynb #18-6d3dd3f1
+# %% ../nbs/22_dashboard.ipynb #18-0d0b4442
 def held_out(
     rows:pd.DataFrame, # A run's rows of evaluations
 )->str: # HTML
@@ -95,7 +95,7 @@ def held_out(
 
 def newest(
     rows:list, # The end of a log of completions
-    n:int=4, # How many to show
+    n:int=6, # How many to show
 )->str: # HTML
     "Completions of the last step that move the policy most."
     if not rows: return ''

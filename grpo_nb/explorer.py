@@ -84,7 +84,7 @@ def sample(
     g,n = grade(ro.texts[0], problem, fmt, truncated=bool(ro.truncated[0])),int(ro.lengths[0])
     return dict(nums=list(problem.nums), target=problem.target, format=fmt, completion=ro.texts[0], length=n, truncated=bool(ro.truncated[0]), **vars(g), ids=ro.completion_ids[0,:n].tolist())
 
-# %% ../nbs/22_explorer.ipynb #20-c5d52fc3
+# %% ../nbs/22_explorer.ipynb #20-7c9cd44b
 class Playground(View):
     "A model to play with. `playground` makes one."
     name = 'playground'
@@ -98,7 +98,7 @@ class Playground(View):
         self.nums,self.target = Text('4, 7, 3', description='numbers', tooltip='With commas or spaces between', layout=w('16em')),IntText(25, description='target', tooltip='The value to reach', layout=w('12em'))
         self.kind,self.count = Dropdown(options=list(KINDS), description='or draw', tooltip='What a drawn puzzle needs'),Dropdown(options=[3, 4], description='numbers', tooltip='Numbers of a drawn puzzle', layout=w('11em'))
         self.fmt = Dropdown(options=PROMPT_FORMATS, description='format', tooltip='How to ask', layout=w('16em'))
-        self.temperature,self.n = FloatSlider(1., min=0, max=2, step=.1, description='temperature', tooltip='0 is greedy'),IntSlider(4, 1, 16, description='samples', tooltip='Answers of each model')
+        self.temperature,self.n = FloatSlider(1., min=0, max=2, step=.1, description='temperature', tooltip='0 is greedy', style=dict(description_width='initial')),IntSlider(4, 1, 16, description='samples', tooltip='Answers of each model')
         self.seed = BoundedIntText(0, 0, 10**9, description='seed', tooltip='Of the sampling', layout=w('12em'))
         self.random,self.go,self.halt = (Button(description=d, tooltip=t, layout=w('auto')) for d,t in (('draw', 'A random held-out puzzle'), ('Ask', 'Sample answers'), ('enough', 'End after this answer')))
         self.said,self.answers,self.known = HTML(),[HTML(layout=Layout(flex='1 1 0', min_width='0')) for _ in self.who],HTML()
