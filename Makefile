@@ -10,7 +10,7 @@ DEV     := .venv/.dev-$(ACCEL)
 DOCS    := .venv/.docs-$(ACCEL)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help train test test-slurm test-site docs env dev export clean prepare readme
+.PHONY: help train test test-slurm test-site test-ui docs env dev export clean prepare readme
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -30,6 +30,9 @@ docs: $(DOCS) ## the site, in _docs/
 
 test-site: $(DOCS) ## every page of the site in a browser (Debian's chromium, installed if need be; SITE=_docs takes what is built)
 	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q tests/site/on_site.py
+
+test-ui: $(DEV) ## the views of a run in JupyterLab and a browser (UI_SHOTS=folder keeps pictures; about two minutes)
+	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q -s -rs tests/ui/on_lab.py
 
 env: $(BASE) ## only make .venv, as train does
 

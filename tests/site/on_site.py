@@ -2,27 +2,19 @@
 
 Builds the site, or takes a built one (SITE=folder), serves it on loopback and opens it in Debian's chromium, which is
 installed where it is missing and that can be done."""
-import functools, http.server, os, re, shutil, subprocess, sys, threading
+import functools, http.server, os, re, subprocess, sys, threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import pytest
+from browser import browser, open_tab
+from common import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 STEMS = [re.sub(r'^\d+_', '', p.stem) for p in (ROOT/'nbs').glob('[0-9]*.ipynb')]
 RECORDS = [p.relative_to(ROOT/'outputs/records').with_suffix('.html') for p in sorted((ROOT/'outputs/records').rglob('*.ipynb')) if '.new.' not in p.name and '.ipynb_checkpoints' not in p.parts]
 MATHS = "Promise.resolve(window.MathJax?.startup?.promise).then(() => [document.querySelectorAll('.math').length, document.querySelectorAll('.math mjx-container').length])"
 PICTURES = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
 OVERFLOW = 'document.documentElement.scrollWidth - document.documentElement.clientWidth'
-
-def find_browser():
-    "A chromium, installed if this is a root's Debian; a sentence where there is none."
-    find = lambda: next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-    if not find() and shutil.which('apt-get') and not os.geteuid():
-        quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, 'DEBIAN_FRONTEND':'noninteractive'})
-        for command in (['update'], ['install', '-y', '--no-install-recommends', 'chromium']): subprocess.run(['apt-get', '-qq', *command], **quiet)
-    return find() or pytest.skip('no chromium here, and it cannot be installed: the pages were not opened')
 
 @pytest.fixture(scope='session')
 def site():
@@ -41,30 +33,6 @@ def served(site):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f'http://127.0.0.1:{server.server_port}/'
     server.shutdown()
-
-@pytest.fixture(scope='session')
-def browser():
-    path = find_browser()
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        found = p.chromium.launch(executable_path=path, args=FLAGS)
-        yield found
-        found.close()
-
-def open_tab(browser, served, faults, **options):
-    "A tab that may talk to our server only, and writes down what it complains about."
-    context = browser.new_context(**options)
-    def guard(route):
-        if route.request.url.startswith((served, 'data:', 'blob:')): return route.continue_()
-        faults.append(f'asks for {route.request.url}')
-        route.abort()
-    context.route('**/*', guard)
-    tab = context.new_page()
-    tab.on('console', lambda m: m.type == 'error' and faults.append(f'console: {m.text}'))
-    tab.on('pageerror', lambda e: faults.append(f'error: {e}'))
-    tab.on('requestfailed', lambda r: faults.append(f'failed: {r.url}'))
-    tab.on('response', lambda r: r.status >= 400 and faults.append(f'{r.status}: {r.url}'))
-    return tab
 
 class Page(HTMLParser):
     "Links, sources and ids of a page."
