@@ -16,7 +16,7 @@ from .beliefs import Pair,log_ratios,shade
 from .prompts import Problem,make_prompt
 from .runs import Run
 
-# %% ../nbs/22_browser.ipynb #09-14e329f7
+# %% ../nbs/22_browser.ipynb #09-94109ff1
 PER_PAGE = 24 # Cards of a list at once
 _WIDE,_NO_STEP = dict(width='auto', flex='1 1 20em'),('–', -1)
 
@@ -45,7 +45,7 @@ class Browser(View):
         row = lambda *w: HBox(w, layout=Layout(flex_flow='row wrap', align_items='center'))
         super().__init__([row(self.source, self.kind, self.fmt, self.text), row(self.mode, self.step, self.puzzle, self.page, self.back, self.forth, self.read),
                           self.count, HBox([self.shown, self.beside]), row(self.pick, self.other, self.then, self.shading), self.case])
-        for k in ('kind', 'step', 'puzzle', 'text', 'count'): getattr(self, k).add_class(f'grpo-{dict(kind="filter", text="search").get(k, k)}')
+        for k in ('kind', 'step', 'puzzle', 'text', 'count'): getattr(self, k).add_class(f'grpo-{dict(kind="filter", text="search", puzzle="problem").get(k, k)}')
         self._wire()
         self._choose(step)
 
