@@ -16,7 +16,7 @@ from .beliefs import Pair,log_ratios,shade
 from .prompts import Problem,make_prompt
 from .runs import Run
 
-# %% ../nbs/22_browser.ipynb #09-94109ff1
+# %% ../nbs/22_browser.ipynb #09-f6d1323a
 PER_PAGE = 24 # Cards of a list at once
 _WIDE,_NO_STEP = dict(width='auto', flex='1 1 20em'),('–', -1)
 
@@ -29,16 +29,16 @@ class Browser(View):
     ):
         self.run,self.archive,self._busy,self._lock,self._others,self._pair,self._told = run,Archive(run),False,threading.RLock(),{},None,{}
         has = [k for k in SOURCES if len(self.archive.tables[k])] or list(SOURCES)
-        self.source = ToggleButtons(options=[(dict(training='training', evaluation='held-out')[k], k) for k in has], tooltips=['Sampled in training', 'Asked in an evaluation'], style=dict(button_width='auto'))
-        self.kind,self.fmt = Dropdown(description='show', tooltip='Which completions are meant'),Dropdown(description='format', tooltip='Prompt format')
+        self.source = ToggleButtons(options=[(dict(training='training', evaluation='held-out')[k], k) for k in has], tooltips=['Sampled in training', 'Asked in an evaluation'], style=dict(button_width='auto'), description='from')
+        self.kind,self.fmt = Dropdown(description='show', tooltip='Which completions'),Dropdown(description='format', tooltip='Prompt format')
         self.text = Text(description='find', placeholder='words in the text or the puzzle', tooltip='Words to find', layout=_WIDE)
         self.step = SelectionSlider(options=[_NO_STEP], description='step', continuous_update=True, tooltip='Training step', layout=_WIDE)
         self.puzzle = Dropdown(description='puzzle', tooltip='Puzzle of this step', layout=_WIDE)
-        self.mode = ToggleButtons(options=['group', 'list'], tooltips=['All completions of one puzzle at one step', 'What is meant, page by page'], style=dict(button_width='auto'))
+        self.mode = ToggleButtons(options=['group', 'list'], tooltips=['All completions of one puzzle at one step', 'What matches, page by page'], style=dict(button_width='auto'), description='as')
         self.page = BoundedIntText(1, 1, 1, description='page', tooltip='Page of the list', layout=Layout(width='12em'))
         self.back,self.forth,self.read = (Button(description=d, tooltip=t, layout=Layout(width='auto')) for d,t in
             (('◀ previous', 'The group or page before'), ('next ▶', 'The next group or page'), ('read on', 'Read what the run has written since')))
-        self.pick = Dropdown(description='take', tooltip='The completion to keep or to put beside', layout=_WIDE)
+        self.pick = Dropdown(description='completion', tooltip='The completion to keep or to put beside', layout=_WIDE)
         self.other,self.then = Dropdown(description='beside', tooltip='Run with the same puzzle'),Dropdown(description='at step', tooltip='Step with the same puzzle')
         self.shading = ToggleButton(description='shade by log-ratio', tooltip='Blue: likelier than under the model it began as; orange: less likely', layout=Layout(width='auto'))
         self.count,self.shown,self.beside,self.case = HTML(),HTML(layout=Layout(flex='1 1 0', min_width='0')),HTML(layout=Layout(flex='1 1 0', min_width='0', display='none')),HTML()
@@ -77,7 +77,7 @@ def _set(self:Browser, w, value=None, options=None, **traits): # Without an answ
         if w.value != value: w.value = value
     finally: self._busy = busy
 
-# %% ../nbs/22_browser.ipynb #13-3e90cf13
+# %% ../nbs/22_browser.ipynb #13-8fbc50ae
 @patch(as_prop=True)
 def table(self:Browser): return self.archive.tables[self.source.value] # The table that is looked at
 
@@ -103,11 +103,11 @@ def _puzzles(self:Browser): # After another step
     said = {}
     for p,g in at.groupby('puzzle', sort=False):
         n = int(self.meant[g.index].sum())
-        if n: said[p] = f"{p} · {int(g.correct.sum())} of {len(g)} right" + f' · {n} meant'*(n < len(g))
+        if n: said[p] = f"{p} · {int(g.correct.sum())} of {len(g)} right" + f' · {n} match'*(n < len(g))
     self._set(self.puzzle, self.puzzle.value, options=[(v, k) for k,v in said.items()])
     self._draw()
 
-# %% ../nbs/22_browser.ipynb #15-7fdeaab9
+# %% ../nbs/22_browser.ipynb #15-fe93136f
 @patch
 def _draw(self:Browser): # After another group or page
     df,group = self.table,self.mode.value == 'group'
@@ -116,7 +116,7 @@ def _draw(self:Browser): # After another group or page
     for w,on in ((self.step, group), (self.puzzle, group), (self.page, not group)): w.layout.display = None if on else 'none'
     where = f'step {self.step.value}, {self.puzzle.value}: ' if group and len(self.rows) else ''
     n = int(self.meant.sum())
-    self.head = (f'{where}{int(self.rows.correct.sum()) if len(self.rows) else 0} of {len(self.rows)} right here · {n:,} of {len(df):,} completions meant, in {df.step[self.meant].nunique():,} steps'
+    self.head = (f'{where}{int(self.rows.correct.sum()) if len(self.rows) else 0} of {len(self.rows)} right here · {n:,} of {len(df):,} completions match, in {df.step[self.meant].nunique():,} steps'
                  + f' · {self.archive.bad} lines of the log cannot be read'*bool(self.archive.bad)) if len(df) else 'nothing has been written yet: read on later'
     self.count.value = f'<span role="status">{html.escape(self.head)}</span>'
     named = [(self._name(r), i) for i,r in self.rows.iterrows()]
@@ -170,7 +170,7 @@ def completions(
     "Browse what a model wrote. Raises `FileNotFoundError` for a run that does not exist."
     with unheard(): return Browser(run_name if isinstance(run_name, Run) else Run(run_name, outputs), step)
 
-# %% ../nbs/22_browser.ipynb #21-b40b3275
+# %% ../nbs/22_browser.ipynb #21-75f425a7
 @patch
 def _there(self:Browser): # The archive to look into, and its rows of the puzzle that is taken
     if self.pick.value is None or not self.other.value: return None
@@ -194,6 +194,7 @@ def _steps(self:Browser): # After another completion was taken, or another run
     df,here = self._there(),self.table.step[self.pick.value] if self.pick.value is not None else 0
     steps = [] if df is None else sorted(set(df.step), key=lambda s: (s == here and self.other.value == self.run.run_name, abs(s - here)))
     self._set(self.then, options=steps)
+    self.then.layout.display = None if steps else 'none'
     self._beside()
 
 @patch

@@ -70,7 +70,7 @@ def overview(
     differ = [k for k in every if len({str(a.get(k)) for a in asked if a}) > 1]
     return pd.DataFrame([{'run':r['run'], 'state':r['state'], **{k:a.get(k) for k in differ}, **{k:v for k,v in r.items() if k not in ('run', 'state')}} for r,a in zip(rows, asked)])
 
-# %% ../nbs/22_comparing.ipynb #14-1674cd0d
+# %% ../nbs/22_comparing.ipynb #14-37c40132
 def shown_columns(t:pd.DataFrame)->list: return [c for c in t if c not in ('curve', 'note') and not c.endswith((' low', ' high'))] # What a reader sees of an overview
 
 def table_html(
@@ -83,7 +83,7 @@ def table_html(
         if f'{c} low' in t: return f'{v:.3f}' if r[f'{c} low'] != r[f'{c} low'] else f'{v:.1%} [{r[f"{c} low"]:.1%}, {r[f"{c} high"]:.1%}]' if c != 'reward' else f'{v:.2f} [{r["reward low"]:.2f}, {r["reward high"]:.2f}]'
         return f'{v:g}' if isinstance(v, float) else str(v)
     cols = shown_columns(t)
-    head = ''.join(f'<th>{html.escape(c)}</th>' for c in [*cols, 'reward over the steps'])
+    head = ''.join(f'<th>{html.escape(c)}</th>' for c in [*cols, 'reward curve'])
     lines = [''.join(f'<td>{html.escape(told(r, c))}</td>' for c in cols) + f"<td>{sparkline(r.get('curve') or [], 'reward') if isinstance(r.get('curve'), list) else html.escape(str(r.get('note', '')))}</td>" for _,r in t.iterrows()]
     return f'<div class="grpo-wide"><table class="grpo-table"><tr>{head}</tr>{"".join(f"<tr>{l}</tr>" for l in lines)}</table></div>'
 

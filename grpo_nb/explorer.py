@@ -84,7 +84,7 @@ def sample(
     g,n = grade(ro.texts[0], problem, fmt, truncated=bool(ro.truncated[0])),int(ro.lengths[0])
     return dict(nums=list(problem.nums), target=problem.target, format=fmt, completion=ro.texts[0], length=n, truncated=bool(ro.truncated[0]), **vars(g), ids=ro.completion_ids[0,:n].tolist())
 
-# %% ../nbs/22_explorer.ipynb #20-7c9cd44b
+# %% ../nbs/22_explorer.ipynb #20-bd27ed23
 class Playground(View):
     "A model to play with. `playground` makes one."
     name = 'playground'
@@ -102,7 +102,7 @@ class Playground(View):
         self.seed = BoundedIntText(0, 0, 10**9, description='seed', tooltip='Of the sampling', layout=w('12em'))
         self.random,self.go,self.halt = (Button(description=d, tooltip=t, layout=w('auto')) for d,t in (('draw', 'A random held-out puzzle'), ('Ask', 'Sample answers'), ('enough', 'End after this answer')))
         self.said,self.answers,self.known = HTML(),[HTML(layout=Layout(flex='1 1 0', min_width='0')) for _ in self.who],HTML()
-        self.pick = Dropdown(description='open', tooltip='Answer whose tokens to look at', layout=w('20em'))
+        self.pick = Dropdown(description='look into', tooltip='Answer whose tokens to look at', layout=Layout(width='24em', display='none'))
         self.tokens = ToggleButtons(options=[], style=dict(button_width='auto'), tooltip='Tokens: choose one')
         self.next = HTML()
         self.tokens.add_class('grpo-tokens'); self.next.add_class('grpo-next')
@@ -123,7 +123,7 @@ def draw(self:Playground):
     self.nums.value,self.target.value = ', '.join(map(str, p.nums)),p.target
     self._say('drawn: ask it')
 
-# %% ../nbs/22_explorer.ipynb #21-f5914a46
+# %% ../nbs/22_explorer.ipynb #21-991edc40
 @patch
 def ask(self:Playground):
     "Sample answers; in the background where somebody looks."
@@ -151,6 +151,7 @@ def _sample(self:Playground):
         self._say(' · '.join(f"{name}: {sum(r['correct'] for r in rows)} of {len(rows)} right" for name,rows in zip(self.who, self.samples)))
         self.known.value = solutions(self.problem)
         self.pick.options = [(f'{name} #{i}', (k, i)) for k,name in enumerate(self.who) for i,_ in enumerate(self.samples[k])]
+        self.pick.layout.display = None if self.pick.options else 'none'
         if self.pick.options: self.pick.value = self.pick.options[0][1]
     except Exception as e: self._say(f'{type(e).__name__}: {e}') # In a thread nobody else would hear of it
     finally: self.go.disabled = False
