@@ -207,7 +207,7 @@ def told_by(cards, rows):
     "Are there cards, and does each show one of these rows?"
     texts = {bare(r['completion']) for r in rows}
     return bool(cards) and all(any(t in c for t in texts) for c in cards)
-def counted(root): return root.locator('.grpo-count').inner_text()
+def counted(root): return root.locator('.grpo-count').inner_text().split(' · ')[1]  # how many are meant, wherever we are
 
 def becomes(tab, root, rows, what):
     "Wait until the view shows cards of these rows only."
@@ -230,7 +230,7 @@ def test_watch_stops_a_run(tab, place):
     assert place.live.returncode == 0, (place.home/'live.log').read_text()[-3000:]
     run = Run('live', place.outputs)
     assert run.state == 'preempted' and run.manifest['step'] == len(run.metrics) < 2000
-    wait_text(root.locator('.grpo-state'), rf"stopped.*step {run.manifest['step']} of")
+    wait_text(root.locator('.grpo-state'), rf"to be continued\D+{run.manifest['step']}\D")
 
 # completions
 
@@ -250,10 +250,10 @@ def test_completions_of_a_problem(tab, place):
     step = int(wait_text(root.locator('.grpo-step .widget-readout'), r'\d+')[0])
     there = dict.fromkeys((*r['nums'], r['target']) for r in rows if r['step'] == step)
     for puzzle in (list(there)[-1], list(there)[0]):
-        choose_puzzle(root.locator('.grpo-puzzle'), puzzle)
+        choose_problem(root.locator('.grpo-problem'), puzzle)
         becomes(tab, root, [r for r in rows if (*r['nums'], r['target']) == puzzle], f'the completions of {puzzle}')
 
-def choose_puzzle(box, puzzle):
+def choose_problem(box, puzzle):
     "The option that begins with these figures."
     box.locator('select').select_option(index=next(i for i,o in enumerate(options(box)) if tuple(int(n) for n in re.findall(r'\d+', o))[:len(puzzle)] == puzzle))
 
@@ -347,7 +347,8 @@ def test_fifty_thousand_completions(browser, place):
     move = 1 if step == 1 else -1
     timed('from a key to the next step', lambda: press(root.locator('.grpo-step'), 'ArrowRight' if move > 0 else 'ArrowLeft'), lambda r: r['step'] == step + move)
     timed('from choosing a filter to its cards', lambda: choose(root.locator('.grpo-filter'), 'right'), lambda r: r['correct'])
-    text = 'so we want'  # In a quarter of the right ones
+    here = ' '.join(cards_of(root))
+    text = next(r['expression'] for r in rows if r['correct'] and bare(r['expression']) not in here)
     timed(f'from searching for {text!r} to its cards', lambda: write(root.locator('.grpo-search'), text), lambda r: r['correct'] and text in r['completion'])
     shoot(root, 'completions-many')
     heard = said(tab, faults)
