@@ -166,10 +166,16 @@ def theme(tab, name):
     "'Light' or 'Dark'."
     tab.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme:name})", f'JupyterLab {name}')
     tab.wait_for_function('light => document.body.dataset.jpThemeLight === light', arg=str(name == 'Light').lower())
+    tab.wait_for_function("!document.getElementById('jupyterlab-splash')")
 
 def shoot(root, name):
     "A picture of a view, if somebody wants pictures."
-    if folder := os.environ.get('UI_SHOTS'): root.screenshot(path=Path(folder)/f'{name}.png')
+    if not (folder := os.environ.get('UI_SHOTS')): return
+    small, tab = root.page.viewport_size, root.page
+    tab.set_viewport_size(dict(width=small['width'], height=int(root.bounding_box()['height']) + 300))  # JupyterLab scrolls inside of its window
+    tab.wait_for_timeout(300)
+    root.screenshot(path=Path(folder)/f'{name}.png')
+    tab.set_viewport_size(small)
 
 @pytest.fixture(scope='session')
 def complaints(): return []
@@ -195,7 +201,8 @@ def quiet(tab, place, complaints):
 
 bare = lambda text: re.sub(r'</?(?:think|answer)>|[^\w+*=()-]', '', text)
 def rows_of(place, run): return read_rows(place.outputs/run/'completions.jsonl')
-def cards_of(root): return [bare(t) for t in root.locator('.grpo-card:not(.other)').all_inner_texts()]
+MEANT = '.grpo-card:not(.other)'  # The rest of a group is shown too, but dimmed
+def cards_of(root): return [bare(t) for t in root.locator(MEANT).all_inner_texts()]
 def told_by(cards, rows):
     "Are there cards, and does each show one of these rows?"
     texts = {bare(r['completion']) for r in rows}
@@ -241,14 +248,14 @@ def test_completions_move_by_step(tab, place):
 def test_completions_of_a_problem(tab, place):
     root, rows = view(tab, 'completions'), rows_of(place, 'old')
     step = int(wait_text(root.locator('.grpo-step .widget-readout'), r'\d+')[0])
-    nums, target = next((r['nums'], r['target']) for r in reversed(rows) if r['step'] == step)
-    choose_problem(root, nums, target)
-    becomes(tab, root, [r for r in rows if (r['nums'], r['target']) == (nums, target)], 'the completions of a problem')
+    there = dict.fromkeys((*r['nums'], r['target']) for r in rows if r['step'] == step)
+    for puzzle in (list(there)[-1], list(there)[0]):
+        choose_problem(root.locator('.grpo-problem'), puzzle)
+        becomes(tab, root, [r for r in rows if (*r['nums'], r['target']) == puzzle], f'the completions of {puzzle}')
 
-def choose_problem(root, nums, target):
-    "The option with these figures in this order."
-    box = root.locator('.grpo-problem')
-    box.locator('select').select_option(index=next(i for i,o in enumerate(options(box)) if [int(n) for n in re.findall(r'\d+', o)][:len(nums) + 1] in ([*nums, target], [target, *nums])))
+def choose_problem(box, puzzle):
+    "The option that begins with these figures."
+    box.locator('select').select_option(index=next(i for i,o in enumerate(options(box)) if tuple(int(n) for n in re.findall(r'\d+', o))[:len(puzzle)] == puzzle))
 
 def test_completions_filter(tab, place):
     root, rows = view(tab, 'completions'), rows_of(place, 'old')
@@ -271,6 +278,32 @@ def test_completions_search(tab, place):
     write(root.locator('.grpo-search'), '')
     until(lambda: counted(root) == before, 'all completions', 5, tab)
 
+def test_completions_as_a_list_and_suspicious_ones(tab, place):
+    root, rows = view(tab, 'completions'), [r for r in rows_of(place, 'old') if r['correct']]
+    root.get_by_role('button', name='list').click()
+    choose(root.locator('.grpo-filter'), 'right')
+    becomes(tab, root, rows, 'right completions of all steps')
+    assert len(cards_of(root)) == min(len(rows), 24)
+    choose(root.locator('.grpo-filter'), 'suspicious accepts')
+    until(lambda: len(cards_of(root)) < min(len(rows), 24) and told_by(cards_of(root) or [''], rows + [dict(completion='')]), 'fewer of them', 15, tab)
+    choose(root.locator('.grpo-filter'), 'all')
+    root.get_by_role('button', name='group').click()
+    becomes(tab, root, rows_of(place, 'old'), 'a group')
+
+def test_completions_beside_shaded_and_copied(tab, place):
+    root = view(tab, 'completions')
+    choose(root.get_by_label('beside').locator('..'), 'old')
+    wait_text(root, r'old, step \d+: \d+ of \d+ right')
+    choose(root.get_by_label('beside').locator('..'), 'nothing')
+    root.get_by_role('button', name='shade by log-ratio').click()
+    until(lambda: root.locator('.grpo-text span[style*=background]').count(), 'shades', 30, tab)
+    root.get_by_text('as a test case').click()
+    case = json.loads(root.get_by_label('test case').input_value())
+    assert case['completion'] in {r['completion'] for r in rows_of(place, 'old')} and case['expect'] in ('correct', 'wrong')
+    shoot(root, 'completions-shaded')
+    root.get_by_role('button', name='shade by log-ratio').click()
+    until(lambda: not root.locator('.grpo-text span[style*=background]').count(), 'no shades', 15, tab)
+
 # runs
 
 def test_runs_are_compared(tab):
@@ -292,7 +325,7 @@ def test_playground_answers_and_shows_probabilities(tab):
 
 # All of them
 
-# Texts whose contrast to what is behind them is low (WCAG asks for 4.5), and parts that are too wide
+# Texts whose contrast to what is behind them is low (WCAG asks for 4.5), parts that are too wide, controls without a name beside them
 HARD_TO_SEE = """root => {
     const part = c => (c.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number)
     const light = c => part(c).slice(0, 3).map(v => v/255).map(v => v <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0)
@@ -305,6 +338,8 @@ HARD_TO_SEE = """root => {
     }
     for (let e = root; (e = e.parentElement) && !e.matches('.jp-Notebook');)
         if (e.scrollWidth > e.clientWidth + 1) found.add(`${e.scrollWidth - e.clientWidth} pixels too wide for ${e.className}`)
+    for (const e of root.querySelectorAll('input, select, textarea, button, [role=slider]'))
+        if (!(e.labels?.length || e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.title || e.textContent.trim() || e.closest('[title]') || e.closest('.widget-slider')?.querySelector('label') || e.parentElement.querySelector('label'))) found.add(`${e.outerHTML.slice(0, 80)} has no name`)
     return [...found] }"""
 
 @pytest.mark.parametrize('colours', ['Dark', 'Light'])
@@ -318,7 +353,7 @@ def test_views_can_be_read(tab, colours):
 
 # How long it takes with many
 
-CARDS = "() => [...document.querySelectorAll('.grpo-completions .grpo-card:not(.other)')].map(e => e.innerText).join('|')"
+CARDS = f"() => [...document.querySelectorAll('.grpo-completions {MEANT}')].map(e => e.innerText).join('|')"
 
 def test_fifty_thousand_completions(browser, place):
     "Measured and printed; only what is shown is checked."
