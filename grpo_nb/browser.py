@@ -16,7 +16,7 @@ from .beliefs import Pair,log_ratios,shade
 from .prompts import Problem,make_prompt
 from .runs import Run
 
-# %% ../nbs/22_browser.ipynb #09-f6d1323a
+# %% ../nbs/22_browser.ipynb #09-2fded834
 PER_PAGE = 24 # Cards of a list at once
 _WIDE,_NO_STEP = dict(width='auto', flex='1 1 20em'),('–', -1)
 
@@ -29,12 +29,12 @@ class Browser(View):
     ):
         self.run,self.archive,self._busy,self._lock,self._others,self._pair,self._told = run,Archive(run),False,threading.RLock(),{},None,{}
         has = [k for k in SOURCES if len(self.archive.tables[k])] or list(SOURCES)
-        self.source = ToggleButtons(options=[(dict(training='training', evaluation='held-out')[k], k) for k in has], tooltips=['Sampled in training', 'Asked in an evaluation'], style=dict(button_width='auto'), description='from')
+        self.source = ToggleButtons(options=[(dict(training='training', evaluation='held-out')[k], k) for k in has], tooltips=['Sampled in training', 'Asked in an evaluation'], style=dict(button_width='auto'))
         self.kind,self.fmt = Dropdown(description='show', tooltip='Which completions'),Dropdown(description='format', tooltip='Prompt format')
         self.text = Text(description='find', placeholder='words in the text or the puzzle', tooltip='Words to find', layout=_WIDE)
         self.step = SelectionSlider(options=[_NO_STEP], description='step', continuous_update=True, tooltip='Training step', layout=_WIDE)
         self.puzzle = Dropdown(description='puzzle', tooltip='Puzzle of this step', layout=_WIDE)
-        self.mode = ToggleButtons(options=['group', 'list'], tooltips=['All completions of one puzzle at one step', 'What matches, page by page'], style=dict(button_width='auto'), description='as')
+        self.mode = ToggleButtons(options=['group', 'list'], tooltips=['All completions of one puzzle at one step', 'What matches, page by page'], style=dict(button_width='auto'))
         self.page = BoundedIntText(1, 1, 1, description='page', tooltip='Page of the list', layout=Layout(width='12em'))
         self.back,self.forth,self.read = (Button(description=d, tooltip=t, layout=Layout(width='auto')) for d,t in
             (('◀ previous', 'The group or page before'), ('next ▶', 'The next group or page'), ('read on', 'Read what the run has written since')))
@@ -107,7 +107,7 @@ def _puzzles(self:Browser): # After another step
     self._set(self.puzzle, self.puzzle.value, options=[(v, k) for k,v in said.items()])
     self._draw()
 
-# %% ../nbs/22_browser.ipynb #15-fe93136f
+# %% ../nbs/22_browser.ipynb #15-1cf787bc
 @patch
 def _draw(self:Browser): # After another group or page
     df,group = self.table,self.mode.value == 'group'
@@ -129,7 +129,7 @@ def _name(self:Browser, r): return f"{'' if self.mode.value == 'group' else f'st
 @patch
 def _made(self:Browser, rows, names, meant=None): # HTML of cards
     marks = self._marks(rows) if self.shading.value else {}
-    return cards(card(r.to_dict(), name, marks.get(i, ()), dim=meant is not None and not meant[i], note=self.odd[i] if self.odd is not None and meant is not None else '')
+    return cards(card(r.to_dict(), name, marks.get(i, ()), dim=meant is not None and not meant[i], note=self.odd[i] if meant is not None and self.kind.value == 'suspicious accepts' else '')
                  for (i,r),name in zip(rows.iterrows(), names))
 
 @patch
