@@ -157,19 +157,27 @@ def _show(self:Dashboard, m, rows, n): # What is too dear to do at each look
     self.signs.value = ''.join(f'<p>{html.escape(s)}</p>' for s in said)
     self._drawn,self._due = n,time.monotonic() + max(5, 20*(time.monotonic() - t0))
 
-# %% ../nbs/22_dashboard.ipynb #26-002f3981
+# %% ../nbs/22_dashboard.ipynb #26-0661c302
+_FOLLOWING = {} # Folder of a run -> the dashboard that follows it
+
 @patch
 def follow(self:Dashboard):
     "Show the run now, and go on until it ends, where somebody can see it."
-    def look(draw=False):
-        try: return self.refresh(draw)
-        except Exception as e: self.head.value = f'<p class="grpo-state">{html.escape(f"{type(e).__name__}: {e}")}</p>'; return True
-    at_work = look(True)
-    def go():
-        while not self._closed.wait(self.every) and look(): pass
-    if at_work and attended() and not getattr(self, '_thread', threading.Thread()).is_alive():
-        self._thread = threading.Thread(target=go, daemon=True)
-        self._thread.start()
+    at_work,before = self._look(True),_FOLLOWING.get(self.run.dir)
+    if not at_work or not attended() or before is self and self._thread.is_alive(): return
+    if before: before._closed.set()
+    self._closed,_FOLLOWING[self.run.dir] = threading.Event(),self
+    self._thread = threading.Thread(target=self._go, args=(self._closed,), daemon=True)
+    self._thread.start()
+
+@patch
+def _look(self:Dashboard, draw=False): # Is the run at work?
+    try: return self.refresh(draw)
+    except Exception as e: self.head.value = f'<p class="grpo-state">{html.escape(f"{type(e).__name__}: {e}")}</p>'; return True
+
+@patch
+def _go(self:Dashboard, closed):
+    while not closed.wait(self.every) and self._look(): pass
 
 @patch
 def static(self:Dashboard): return [w.value for w in (self.head, self.curves, self.signs, self.table, self.time, self.texts)] # The parts as they are now

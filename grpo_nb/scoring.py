@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EASY', 'PRE', 'problem_set', 'evaluate', 'wilson_interval', 'cluster_interval', 'interval', 'Measured',
-           'accuracy_table', 'ceiling', 'completions_table']
+           'accuracy_table', 'ceiling', 'paint', 'marks_of', 'completions_table']
 
 # %% ../nbs/08_scoring.ipynb #03-407fca94
 import html,re
@@ -140,24 +140,50 @@ def ceiling(
     if 'ops_needed' in once: return float((once.ops_needed == 'add/subtract only suffices').mean())
     return easy_share([Problem(n, t) for n,t in zip(once.nums, once.target)])
 
-# %% ../nbs/08_scoring.ipynb #58-3cb12e63
-_STYLES = dict(think='color:#888', answer='font-weight:bold;border-bottom:2px solid #56B4E9')
+# %% ../nbs/08_scoring.ipynb #59-854f200e
 def _plain(text): # Without characters that act on a screen
     return re.sub('[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]', '\ufffd', str(text))
 
+def paint(
+    text:str, # Any text
+    marks:list, # (start, end, class names, style or ''), overlapping as they like
+)->str: # HTML; with its elements taken away, the text
+    "A text with marks on it, escaped."
+    text,cuts = _plain(text),sorted({0, len(text), *(min(max(i, 0), len(text)) for m in marks for i in m[:2])})
+    marks = sorted(marks, key=lambda m: m[0])
+    out,open_,k = [],[],0
+    for a,b in zip(cuts, cuts[1:]):
+        while k < len(marks) and marks[k][0] <= a: open_.append(marks[k]); k += 1
+        open_ = [m for m in open_ if m[1] > a]
+        names,style = ' '.join(m[2] for m in open_ if m[2]),';'.join(m[3] for m in open_ if m[3])
+        what = f' class="{names}"'*bool(names) + f' style="{style}"'*bool(style)
+        out.append(f'<span{what}>{html.escape(text[a:b])}</span>' if what else html.escape(text[a:b]))
+    return ''.join(out)
+
+# %% ../nbs/08_scoring.ipynb #62-7ef70c7e
+_TAG = re.compile('</?(think|answer)>')
+
+def marks_of(
+    text:str, # A completion
+    expression:str|None=None, # What was read as the answer
+)->list: # Marks for `paint`: think, answer, tag, read
+    "Where the blocks, their tags and the expression stand."
+    out,inside,tags = [],None,list(_TAG.finditer(text))
+    last = {t[0]:i for i,t in enumerate(tags)}
+    for i,t in enumerate(tags):
+        out.append((t.start(), t.end(), 'tag', ''))
+        close = t[0][1] == '/'
+        if not inside and not close and last.get(f'</{t[1]}>', 0) > i: inside = t
+        elif inside and close and t[1] == inside[1]: out.append((inside.end(), t.start(), t[1], '')); inside = None
+    ends = [m[1] for m in out if m[2] == 'answer'] or [len(text)]
+    at = text.rfind(expression, 0, ends[-1]) if expression else -1
+    return [*out, (at, at + len(expression), 'read', '')] if at >= 0 else out
+
+# %% ../nbs/08_scoring.ipynb #65-f3aa2c24
+_STYLES = dict(think='color:#888', answer='font-weight:bold;border-bottom:2px solid #56B4E9', tag='color:#CC79A7;font-size:85%')
 PRE = '<pre style="white-space:pre-wrap;margin:0;padding:0;border:0;background:none;overflow:visible;font:inherit">{}</pre>' # Text as it is, in the page's own type
 
-def _coloured(text): # A completion as HTML, piece by piece, tags at odd places
-    parts,inside,out = re.split('(</?(?:think|answer)>)', _plain(text)),None,[]
-    last = {p:i for i,p in enumerate(parts)}
-    for i,p in enumerate(parts):
-        safe = html.escape(p)
-        if i % 2 == 0: out.append(f'<span style="{_STYLES[inside]}">{safe}</span>' if inside and safe else safe)
-        else:
-            out.append(f'<small style="color:#CC79A7">{safe}</small>')
-            if not inside and p[1] != '/' and last.get(f'</{p[1:]}', 0) > i: inside = p[1:-1]
-            elif p == f'</{inside}>': inside = None
-    return ''.join(out)
+def _coloured(text): return paint(text, [(a, b, '', _STYLES[name]) for a,b,name,_ in marks_of(text)]) # A completion as HTML
 
 def _verdict(r, word): # A row and how it ended, as HTML
     color,word = ('#009E73', '✓ right') if r.correct else ('#D55E00', f'✗ {word or FAILURES[r.failure]}')
