@@ -14,19 +14,23 @@ from .rewards import FAILURES,shown
 from .runs import Run
 from .tail import Tail
 
-# %% ../nbs/22_archive.ipynb #09-7a5549ea
+# %% ../nbs/22_archive.ipynb #09-b2790d5b
+_NEEDED = {'nums', 'target', 'format', 'completion', 'correct', 'failure', 'expression', 'length', 'truncated'}
 SOURCES = dict(training='completions.jsonl', evaluation='eval.jsonl') # What was written for whom, and where it is logged
 
 def tidy(
     rows:list, # Of either log
 )->pd.DataFrame: # One row a completion
-    "Rows of a log with the columns puzzle, outcome and sample."
-    df = pd.DataFrame(rows)
-    if not len(df): return pd.DataFrame(columns=['step', 'puzzle', 'outcome', 'format', 'sample', 'completion'])
+    "Rows of a log with the columns puzzle, outcome, sample and asked."
+    df = pd.DataFrame([r for r in rows if _NEEDED <= r.keys()])
+    if not len(df): return pd.DataFrame(columns=['step', 'puzzle', 'outcome', 'format', 'sample', 'asked', 'completion'])
+    df['step'] = (df['step'] if 'step' in df else pd.Series(0, df.index)).fillna(0).astype(int)
     df['puzzle'] = [f"{', '.join(map(str, n))} → {t}" for n,t in zip(df.nums, df.target)]
     df['expression'] = df.expression.astype(object).where(df.expression.notna(), None)
     df['outcome'] = df.failure.map(FAILURES).replace('none', 'right')
     df['sample'] = df.groupby(['step', 'puzzle']).cumcount()
+    told = [df[k].astype(str) for k in ('model', 'format', 'kind') if k in df] + [('T=' + df.temperature.map('{:g}'.format)) for _ in 't' if 'temperature' in df]
+    df['asked'] = told[0].str.cat(told[1:], ' ') if len(told) > 1 else told[0]
     return df
 
 class Archive:
@@ -35,18 +39,18 @@ class Archive:
         run:Run, # The run
     ):
         self.run,self._tails = run,{k:Tail(run.dir/f) for k,f in SOURCES.items()}
-        self.tables,self.odd = {k:tidy([]) for k in SOURCES},{}
+        self.tables,self.odd,self._known = {k:tidy([]) for k in SOURCES},{},{}
         self.update()
     def update(self)->bool: # Is there anything new?
-        new = [k for k,t in self._tails.items() if t.update() or len(t) != len(self.tables[k])]
-        for k in new: self.tables[k] = tidy(self._tails[k].rows); self.odd.pop(k, None)
+        new = [k for k,t in self._tails.items() if t.update() or t.rows is not self._known.get(k)]
+        for k in new: self._known[k] = self._tails[k].rows; self.tables[k] = tidy(self._known[k]); self.odd.pop(k, None)
         return bool(new)
     bad = property(lambda self: sum(t.bad for t in self._tails.values()), doc='Lines that cannot be read')
     def accepts(self, source:str)->pd.Series: # As `odd_accepts`, worked out once
         if source not in self.odd: self.odd[source] = odd_accepts(self.tables[source])
         return self.odd[source]
 
-# %% ../nbs/22_archive.ipynb #15-693e11c8
+# %% ../nbs/22_archive.ipynb #17-693e11c8
 def _lenient(r): # What the lenient reading of an accepted row says, if it is odd
     if r.format != 'natural' and not re.search('[0-9]', r.completion.rpartition('</answer>')[2]): return ''
     other = shown(r.completion, Problem(r.nums, r.target), '+-*/')
@@ -70,7 +74,7 @@ def odd_accepts(
     why[ok.index] = said
     return why
 
-# %% ../nbs/22_archive.ipynb #22-121ca8e8
+# %% ../nbs/22_archive.ipynb #24-d9c43bbc
 def kinds(
     df:pd.DataFrame, # From `tidy`
     odd:pd.Series|None=None, # From `odd_accepts`; None: not looked for yet
@@ -79,7 +83,7 @@ def kinds(
     n = df.outcome.value_counts()
     cut = int(df.truncated.sum()) if 'truncated' in df else 0
     return {'all':len(df), 'right':int(n.get('right', 0)), 'suspicious accepts':None if odd is None else int((odd != '').sum()), 'wrong':len(df) - int(n.get('right', 0)),
-            **{k:int(v) for k,v in n.items() if k != 'right' and v}, 'cut off':cut}
+            **{k:int(v) for k,v in n.items() if k != 'right' and v}, 'cut off, right or wrong':cut}
 
 def choose(
     df:pd.DataFrame, # From `tidy`
@@ -90,14 +94,14 @@ def choose(
 )->np.ndarray: # A truth value for each row
     "Which rows are meant."
     if kind not in (allowed := kinds(df)): raise ValueError(f"kind should be one of {', '.join(allowed)}, got {kind!r}")
-    keep = {'all':lambda: np.ones(len(df), bool), 'wrong':lambda: df.outcome != 'right', 'cut off':lambda: df.truncated.astype(bool),
+    keep = {'all':lambda: np.ones(len(df), bool), 'wrong':lambda: df.outcome != 'right', 'cut off, right or wrong':lambda: df.truncated.astype(bool),
             'suspicious accepts':lambda: (odd_accepts(df) if odd is None else odd) != ''}.get(kind, lambda: df.outcome == kind)()
     keep = np.array(keep)
     if fmt != 'all': keep &= (df.format == fmt).to_numpy()
     if text: keep &= (df.completion.str.contains(text, case=False, regex=False) | df.puzzle.str.contains(text, regex=False)).to_numpy(bool)
     return keep
 
-# %% ../nbs/22_archive.ipynb #26-414b0657
+# %% ../nbs/22_archive.ipynb #28-414b0657
 def case_line(
     row:dict, # Of a log of completions
     name:str, # What to call the case

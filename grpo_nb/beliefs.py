@@ -5,24 +5,23 @@
 # %% auto #0
 __all__ = ['began_as', 'Pair', 'log_ratios', 'shade', 'next_tokens']
 
-# %% ../nbs/22_beliefs.ipynb #03-518be55b
+# %% ../nbs/22_beliefs.ipynb #03-3f5abdf8
 from dataclasses import dataclass
 import pandas as pd
 import torch
 from .lookup import HUB_DEFAULT
 from .models import load_model,load_tokenizer
 from .packing import score
-from .prompts import Problem,make_prompt
 from .runs import Run
 
-# %% ../nbs/22_beliefs.ipynb #07-c35d353d
+# %% ../nbs/22_beliefs.ipynb #07-df47aea7
 def began_as(
     run:Run, # A run
 )->str: # A model name
     "The model that a run is compared with: its reference, else what it was trained from."
     m = run.manifest
     name = m['settings'].get('ref_model') or m['settings'].get('model_name', 'auto')
-    return name if name != 'auto' else 'small' if 'small model' in m.get('model', '') else HUB_DEFAULT
+    return name if name != 'auto' else 'small' if 'small model' in (m.get('model') or '') else HUB_DEFAULT
 
 @dataclass
 class Pair:
@@ -32,10 +31,10 @@ class Pair:
     base:torch.nn.Module
     temperature:float=1. # Of training: both distributions are softmax(logits/temperature)
     @classmethod
-    def of(cls, run:Run)->'Pair': # Raises what `load_model` raises where there are no weights
+    def of(cls, run:Run, name:str|None=None)->'Pair': # `name`: RUN@STEP for another policy than the newest. Raises what `load_model` raises where there are no weights
         "The two models of a run."
         load = lambda name: load_model(name, outputs=run.outputs)
-        return cls(load_tokenizer(run.run_name, run.outputs), load(run.run_name), load(began_as(run)), run.manifest['settings'].get('temperature', 1.))
+        return cls(load_tokenizer(run.run_name, run.outputs), load(name or run.run_name), load(began_as(run)), run.manifest['settings'].get('temperature', 1.))
 
 # %% ../nbs/22_beliefs.ipynb #12-5ecde514
 def log_ratios(

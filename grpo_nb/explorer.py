@@ -6,12 +6,12 @@
 __all__ = ['KINDS', 'players', 'draw_problem', 'read_problem', 'sample', 'Playground', 'solutions', 'playground', 'watch',
            'completions', 'runs']
 
-# %% ../nbs/22_explorer.ipynb #03-2d8971d5
+# %% ../nbs/22_explorer.ipynb #03-60ff33c3
 import html,random,threading
 from fastcore.basics import patch
-from ipywidgets import BoundedIntText,Button,Dropdown,FloatSlider,HBox,HTML,IntSlider,IntText,Layout,Text,ToggleButtons
-from .appearance import View,attended,card,cards,unheard
-from .beliefs import Pair,next_tokens
+from ipywidgets import BoundedIntText,Button,Dropdown,FloatSlider,HBox,HTML,IntSlider,IntText,Text,ToggleButtons
+from .appearance import View,attended,card,cards,line,unheard
+from .beliefs import Pair,began_as,next_tokens
 from .browser import completions
 from .comparing import runs
 from .dashboard import watch
@@ -27,20 +27,17 @@ from .runs import Run
 # %% ../nbs/22_explorer.ipynb #04-2b891acb
 _all_ = ['watch', 'completions', 'runs']
 
-# %% ../nbs/22_explorer.ipynb #10-dcc45e5e
+# %% ../nbs/22_explorer.ipynb #10-af51ce94
 def players(
     name:str, # A run, RUN@STEP, or any model name
     outputs=None, # Folder of all runs; None: `outputs_dir()`
-)->tuple: # The `Pair`; the names of its models as shown, one where there is nothing to compare; most tokens of an answer
+)->tuple: # The `Pair`; the names of its models as shown, one where there is nothing to compare; settings of the run or of the model
     "Load who is to be asked."
     try: run = Run(name.partition('@')[0], outputs)
     except (ValueError, FileNotFoundError): run = None # Another kind of name
-    if run:
-        pair = Pair.of(run)
-        if '@' in name: pair.policy = load_model(name, outputs=run.outputs)
-        return pair,[name, 'the model it began as'],run.manifest['settings'].get('max_new_tokens', 160)
+    if run: return Pair.of(run, name),[name, f'its reference, {began_as(run)}'],run.manifest['settings']
     model = load_model(name, outputs=outputs)
-    return Pair(load_tokenizer(name, outputs), model, model),[name],preset_for(name, outputs).get('max_new_tokens', 160)
+    return Pair(load_tokenizer(name, outputs), model, model),[name],preset_for(name, outputs)
 
 # %% ../nbs/22_explorer.ipynb #13-d08a74b2
 KINDS = {'any':{}, 'plus and minus suffice':dict(ops_needed='add/subtract only suffices'), 'needs multiplication':dict(ops_needed='multiplication needed'),
@@ -84,7 +81,7 @@ def sample(
     g,n = grade(ro.texts[0], problem, fmt, truncated=bool(ro.truncated[0])),int(ro.lengths[0])
     return dict(nums=list(problem.nums), target=problem.target, format=fmt, completion=ro.texts[0], length=n, truncated=bool(ro.truncated[0]), **vars(g), ids=ro.completion_ids[0,:n].tolist())
 
-# %% ../nbs/22_explorer.ipynb #20-bd27ed23
+# %% ../nbs/22_explorer.ipynb #20-9585e5d7
 class Playground(View):
     "A model to play with. `playground` makes one."
     name = 'playground'
@@ -92,23 +89,23 @@ class Playground(View):
         who:str, # A run, RUN@STEP, or any model name
         outputs=None, # Folder of all runs
     ):
-        self.pair,self.who,self.most = players(who, outputs)
-        self.samples,self.problem,self._halt,self._thread,self._rng = [],None,threading.Event(),None,random.Random()
-        w = lambda px: Layout(width=px)
+        self.pair,self.who,settings = players(who, outputs)
+        self.most = settings.get('max_new_tokens', 160)
+        self.samples,self.asked,self._lock,self._halt,self._thread,self._rng = [],None,threading.RLock(),threading.Event(),None,random.Random()
+        w = lambda px: dict(width=px)
         self.nums,self.target = Text('4, 7, 3', description='numbers', tooltip='With commas or spaces between', layout=w('16em')),IntText(25, description='target', tooltip='The value to reach', layout=w('12em'))
         self.kind,self.count = Dropdown(options=list(KINDS), description='or draw', tooltip='What a drawn puzzle needs'),Dropdown(options=[3, 4], description='numbers', tooltip='Numbers of a drawn puzzle', layout=w('11em'))
-        self.fmt = Dropdown(options=PROMPT_FORMATS, description='format', tooltip='How to ask', layout=w('16em'))
+        self.fmt = Dropdown(options=PROMPT_FORMATS, value=settings.get('prompt_format', PROMPT_FORMATS[0]), description='format', tooltip='How to ask', layout=w('16em'))
         self.temperature,self.n = FloatSlider(1., min=0, max=2, step=.1, description='temperature', tooltip='0 is greedy', style=dict(description_width='initial')),IntSlider(4, 1, 16, description='samples', tooltip='Answers of each model')
         self.seed = BoundedIntText(0, 0, 10**9, description='seed', tooltip='Of the sampling', layout=w('12em'))
         self.random,self.go,self.halt = (Button(description=d, tooltip=t, layout=w('auto')) for d,t in (('draw', 'A random held-out puzzle'), ('Ask', 'Sample answers'), ('enough', 'End after this answer')))
-        self.said,self.answers,self.known = HTML(),[HTML(layout=Layout(flex='1 1 0', min_width='0')) for _ in self.who],HTML()
-        self.pick = Dropdown(description='look into', tooltip='Answer whose tokens to look at', layout=Layout(width='24em', display='none'))
+        self.said,self.answers,self.known = HTML(),[HTML(layout=dict(flex='1 1 0', min_width='0')) for _ in self.who],HTML()
+        self.pick = Dropdown(description='look into', tooltip='Answer whose tokens to look at', layout=dict(width='24em', display='none'))
         self.tokens = ToggleButtons(options=[], style=dict(button_width='auto'), tooltip='Tokens: choose one')
         self.next = HTML()
         self.tokens.add_class('grpo-tokens'); self.next.add_class('grpo-next')
-        row = lambda *ws: HBox(ws, layout=Layout(flex_flow='row wrap', align_items='center'))
-        super().__init__([row(self.nums, self.target, self.kind, self.count, self.random), row(self.fmt, self.temperature, self.n, self.seed, self.go, self.halt), self.said,
-                          HBox(self.answers), row(self.pick), self.tokens, self.next, self.known])
+        super().__init__([line(self.nums, self.target, self.kind, self.count, self.random), line(self.fmt, self.temperature, self.n, self.seed, self.go, self.halt), self.said,
+                          HBox(self.answers), line(self.pick), self.tokens, self.next, self.known])
         self.random.on_click(lambda _: self.draw()); self.go.on_click(lambda _: self.ask()); self.halt.on_click(lambda _: self._halt.set())
         self.pick.observe(lambda _: self._open(), 'value'); self.tokens.observe(lambda _: self._look(), 'value')
 
@@ -123,13 +120,14 @@ def draw(self:Playground):
     self.nums.value,self.target.value = ', '.join(map(str, p.nums)),p.target
     self._say('drawn: ask it')
 
-# %% ../nbs/22_explorer.ipynb #21-991edc40
+# %% ../nbs/22_explorer.ipynb #21-19634215
 @patch
 def ask(self:Playground):
     "Sample answers; in the background where somebody looks."
     if self._thread and self._thread.is_alive(): return
-    try: self.problem = read_problem(self.nums.value, self.target.value)
+    try: problem = read_problem(self.nums.value, self.target.value)
     except ValueError as e: return self._say(str(e))
+    self.asked = problem,self.fmt.value,self.temperature.value
     self._halt.clear()
     self.samples,self.pick.options,self.known.value = [[] for _ in self.who],[],''
     self._show()
@@ -139,17 +137,18 @@ def ask(self:Playground):
 
 @patch
 def _sample(self:Playground):
-    n,how = self.n.value if self.temperature.value else 1,(self.problem, self.fmt.value, self.temperature.value, self.most)
+    (problem,fmt,temperature),seed = self.asked,self.seed.value
+    n = self.n.value if temperature else 1
     self.go.disabled = True
     try:
         for i in range(n):
             for k,_ in enumerate(self.who):
                 if self._halt.is_set(): break
                 self._say(f'{self.who[k]} writes answer {i + 1} of {n}')
-                self.samples[k].append(sample([self.pair.policy, self.pair.base][k], self.pair.tokenizer, *how, self.seed.value + i))
+                self.samples[k].append(sample([self.pair.policy, self.pair.base][k], self.pair.tokenizer, problem, fmt, temperature, self.most, seed + i))
                 self._show()
         self._say(' · '.join(f"{name}: {sum(r['correct'] for r in rows)} of {len(rows)} right" for name,rows in zip(self.who, self.samples)))
-        self.known.value = solutions(self.problem)
+        self.known.value = solutions(problem)
         self.pick.options = [(f'{name} #{i}', (k, i)) for k,name in enumerate(self.who) for i,_ in enumerate(self.samples[k])]
         self.pick.layout.display = None if self.pick.options else 'none'
         if self.pick.options: self.pick.value = self.pick.options[0][1]
@@ -169,7 +168,7 @@ def solutions(
     said = f"{len(found)} solution{'s'*(len(found) != 1)}" if found else 'No solution exists.'
     return f"<details open><summary>{said}</summary><p>{html.escape('; '.join(found))}</p></details>" if found else f'<p>{said}</p>'
 
-# %% ../nbs/22_explorer.ipynb #25-e133e823
+# %% ../nbs/22_explorer.ipynb #25-70469baa
 @patch
 def _pieces(self:Playground, ids): # Tokens as they look in the text, blanks made visible
     texts = [self.pair.tokenizer.decode(ids[:i]) for i in range(len(ids) + 1)]
@@ -182,13 +181,15 @@ def _open(self:Playground): # Another answer
     pieces = self._pieces(self.samples[k][i]['ids'])
     self.tokens.options = [(p, j) for j,p in enumerate(pieces)]
     self.tokens.value = 0
+    self._look() # The place may be the same, and the answer is another
 
 @patch
 def _look(self:Playground): # Another token
     if self.pick.value is None or self.tokens.value is None: return
     (k,i),at = self.pick.value,self.tokens.value
     r = self.samples[k][i]
-    t = next_tokens(self.pair, make_prompt(self.problem, self.pair.tokenizer, r['format']), r['ids'][:at], self.temperature.value)
+    problem,fmt,temperature = self.asked
+    t = next_tokens(self.pair, make_prompt(problem, self.pair.tokenizer, fmt), r['ids'][:at], temperature)
     bar = lambda p: f'<td>{p:.1%} <span class="grpo-meter" style="width:{6*p:.2f}em"></span></td>'
     lines = ''.join(f"<tr><td>{'▸ ' if row.id == r['ids'][at] else ''}<code>{html.escape(repr(row.token))}</code></td>{bar(row.policy)}{bar(row.base)*(len(self.who) > 1)}</tr>" for row in t.itertuples())
     head = ''.join(f'<th>{html.escape(name)}</th>' for name in self.who)
@@ -196,9 +197,10 @@ def _look(self:Playground): # Another token
 
 @patch
 def static(self:Playground):
-    if not self.problem: return ['<p>Nothing has been asked yet.</p>']
+    if not self.asked: return ['<p>Nothing has been asked yet.</p>']
     columns = ''.join(f'<div style="flex:1 1 0;min-width:0">{w.value}</div>' for w in self.answers)
-    return [f"<p><b>{', '.join(map(str, self.problem.nums))} → {self.problem.target}</b>, {self.fmt.value}, temperature {self.temperature.value:g}</p>", self.said.value,
+    problem,fmt,temperature = self.asked
+    return [f"<p><b>{', '.join(map(str, problem.nums))} → {problem.target}</b>, {fmt}, temperature {temperature:g}</p>", self.said.value,
             f'<div style="display:flex;gap:12px">{columns}</div>', self.next.value, self.known.value]
 
 # %% ../nbs/22_explorer.ipynb #26-5d8b0fda

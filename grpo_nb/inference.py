@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LARGEST', 'MOST', 'parse_question', 'reason', 'AskConfig', 'Answer', 'ask', 'main']
 
-# %% ../nbs/21_inference.ipynb #03-8ef6f044
+# %% ../nbs/21_inference.ipynb #03-8361be18
 import html, re, sys
 from argparse import ArgumentParser
 from collections import Counter
@@ -18,7 +18,7 @@ from .problems import solve
 from .prompts import SYSTEM, Problem, make_prompt
 from .rewards import FAILURES
 from .rollouts import generate
-from .scoring import PRE, _plain, evaluate, wilson_interval
+from .scoring import PRE, printable, evaluate, wilson_interval
 from .settings import Settings
 
 # %% ../nbs/21_inference.ipynb #07-8f7b0279
@@ -122,10 +122,10 @@ class Answer:
         share = f'{self.right} of {n} right: {self.right/n:.0%}, with 95% confidence between {low:.0%} and {high:.0%}.'
         return [share]*(n > 1) + [_solutions(self.problem)]
 
-# %% ../nbs/21_inference.ipynb #38-8027aa3a
+# %% ../nbs/21_inference.ipynb #38-4b90be52
 def _parts(self):
     "Number, completion and verdict of each row."
-    return [(f'{i}.' * (len(self.rows) > 1), _plain(t.strip()), _plain(v)) for i,(t,v) in enumerate(zip(self.rows.completion, self.verdicts()), 1)]
+    return [(f'{i}.' * (len(self.rows) > 1), printable(t.strip()), printable(v)) for i,(t,v) in enumerate(zip(self.rows.completion, self.verdicts()), 1)]
 
 def _text(self): # For the shell
     lines = [line for i,t,v in _parts(self) for line in (f'{i} {t}'.strip(), f'→ {v}') if line != '→ ']

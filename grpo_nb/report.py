@@ -5,11 +5,9 @@
 # %% auto #0
 __all__ = ['ReportConfig', 'chosen']
 
-# %% ../nbs/22_report.ipynb #03-f6cdb33b
+# %% ../nbs/22_report.ipynb #03-36625a99
 from dataclasses import dataclass
-from pathlib import Path
-from .comparing import trains
-from .runs import Run,outputs_dir
+from .runs import Run,outputs_dir,run_names
 from .settings import Settings,given
 
 # %% ../nbs/22_report.ipynb #06-3c991fa7
@@ -21,14 +19,14 @@ class ReportConfig(Settings):
     beside: str|None = None         # Other runs to compare it with, with spaces between
     limits = dict(step='>= 0')
 
-# %% ../nbs/22_report.ipynb #10-e8c9b567
+# %% ../nbs/22_report.ipynb #10-08f43ee1
 def chosen(
     cfg:ReportConfig, # What was asked for
     outputs=None, # Folder of all runs; None: `outputs_dir()`
 )->list: # The run, then those beside it. Raises `FileNotFoundError`
     "The runs that a report is about."
-    if cfg.run_name: return [Run(n, outputs) for n in (cfg.run_name, *(cfg.beside or '').split())]
-    there = [Run(f.parent.name, outputs) for f in Path(outputs or outputs_dir()).glob('*/manifest.json')]
-    there = sorted((r for r in there if trains(r)), key=lambda r: r.manifest.get('heartbeat', ''))
+    beside = [Run(n, outputs) for n in (cfg.beside or '').split()]
+    if cfg.run_name: return [Run(cfg.run_name, outputs), *beside]
+    there = [r for r in (Run(n, outputs) for n in run_names(outputs)) if r.trains]
     if not there: raise FileNotFoundError(f'run_name should be a training run, got None, and there is none in {outputs or outputs_dir()}')
-    return [there[-1], *(Run(n, outputs) for n in (cfg.beside or '').split())]
+    return [max(there, key=lambda r: r.manifest.get('heartbeat') or ''), *beside]

@@ -15,7 +15,7 @@ from .graph import ENGINES, choose_engine
 from .models import generate_mode
 from .rewards import literal
 
-# %% ../nbs/04_rollouts.ipynb #08-9347627c
+# %% ../nbs/04_rollouts.ipynb #08-111f97f0
 @dataclass
 class Rollout:
     "Completions of a batch of prompts; the rows of a prompt are adjacent."
@@ -33,6 +33,7 @@ class Rollout:
     def lengths(self): return self.mask.sum(1).long() # (R,) tokens
 
     def __repr__(self):
+        if not len(self): return 'no completions'
         n = self.lengths
         return f'{len(self)} completions of {n.min()} to {n.max()} tokens, {self.truncated.sum()} truncated, mean log-prob {self.logps.sum()/n.sum():.2f} a token'
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EASY', 'PRE', 'problem_set', 'evaluate', 'wilson_interval', 'cluster_interval', 'interval', 'Measured',
-           'accuracy_table', 'ceiling', 'paint', 'marks_of', 'completions_table']
+           'accuracy_table', 'ceiling', 'printable', 'paint', 'marks_of', 'completions_table']
 
 # %% ../nbs/08_scoring.ipynb #03-407fca94
 import html,re
@@ -140,8 +140,11 @@ def ceiling(
     if 'ops_needed' in once: return float((once.ops_needed == 'add/subtract only suffices').mean())
     return easy_share([Problem(n, t) for n,t in zip(once.nums, once.target)])
 
-# %% ../nbs/08_scoring.ipynb #59-854f200e
-def _plain(text): # Without characters that act on a screen
+# %% ../nbs/08_scoring.ipynb #59-96318293
+def printable(
+    text, # Anything
+)->str: # As long
+    "A text without characters that act on a screen."
     return re.sub('[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]', '\ufffd', str(text))
 
 def paint(
@@ -149,7 +152,7 @@ def paint(
     marks:list, # (start, end, class names, style or ''), overlapping as they like
 )->str: # HTML; with its elements taken away, the text
     "A text with marks on it, escaped."
-    text,cuts = _plain(text),sorted({0, len(text), *(min(max(i, 0), len(text)) for m in marks for i in m[:2])})
+    text,cuts = printable(text),sorted({0, len(text), *(min(max(i, 0), len(text)) for m in marks for i in m[:2])})
     marks = sorted(marks, key=lambda m: m[0])
     out,open_,k = [],[],0
     for a,b in zip(cuts, cuts[1:]):
@@ -160,8 +163,9 @@ def paint(
         out.append(f'<span{what}>{html.escape(text[a:b])}</span>' if what else html.escape(text[a:b]))
     return ''.join(out)
 
-# %% ../nbs/08_scoring.ipynb #62-7ef70c7e
+# %% ../nbs/08_scoring.ipynb #62-00d0a4ed
 _TAG = re.compile('</?(think|answer)>')
+_DRESS = {'*':r'(?:[*×·]|\\times)', '-':'[-−]'} # Natural answers may write operators so; the expression that was read has their twins
 
 def marks_of(
     text:str, # A completion
@@ -176,8 +180,9 @@ def marks_of(
         if not inside and not close and last.get(f'</{t[1]}>', 0) > i: inside = t
         elif inside and close and t[1] == inside[1]: out.append((inside.end(), t.start(), t[1], '')); inside = None
     ends = [m[1] for m in out if m[2] == 'answer'] or [len(text)]
-    at = text.rfind(expression, 0, ends[-1]) if expression else -1
-    return [*out, (at, at + len(expression), 'read', '')] if at >= 0 else out
+    read = r'\s*'.join(_DRESS.get(t, re.escape(t)) for t in re.findall('[0-9]+|\\S', expression or '')) # However it is dressed
+    at = list(re.finditer(read, text[:ends[-1]]))[-1:] if read else []
+    return out + [(m.start(), m.end(), 'read', '') for m in at]
 
 # %% ../nbs/08_scoring.ipynb #65-f3aa2c24
 _STYLES = dict(think='color:#888', answer='font-weight:bold;border-bottom:2px solid #56B4E9', tag='color:#CC79A7;font-size:85%')

@@ -5,52 +5,60 @@
 # %% auto #0
 __all__ = ['Tail', 'last_rows']
 
-# %% ../nbs/05_tail.ipynb #03-a19050e2
-import gzip,json,os
+# %% ../nbs/05_tail.ipynb #03-e4aac55d
+import gzip,json,os,zlib
 from pathlib import Path
 
-# %% ../nbs/05_tail.ipynb #08-cd609200
+# %% ../nbs/05_tail.ipynb #08-aeeeb7db
 def _row(line): # A line as a row; None where it is none
     try: row = json.loads(line)
     except (ValueError, RecursionError): return None
     return row if isinstance(row, dict) else None
+
+def _packed_lines(path): # Of a packed log; none where there is none
+    try: return gzip.decompress(path.read_bytes()).splitlines(True)
+    except FileNotFoundError: return []
+    except (EOFError, gzip.BadGzipFile, zlib.error): raise ValueError(f'{path} cannot be unpacked') from None
 
 class Tail:
     "The rows of a log so far; `update` adds what has been written since."
     def __init__(self,
         path:str|Path, # A file of JSON lines, there already or not yet; or packed, under this name with .gz
     ): self.path,self.packed = Path(path),Path(f'{path}.gz'); self._forget()
-    def _forget(self): self.rows,self.bad,self._end,self._last,self._inode = [],0,0,b'',None # `bad`: lines that are no rows
+    def _forget(self): self.rows,self.bad,self._end,self._last,self._what = [],0,0,b'',None # `bad`: lines that are no rows
     def __len__(self): return len(self.rows)
 
-    def _read(self): # Complete lines behind those known
+    def _read_on(self): # Complete lines behind those known
         with open(self.path, 'rb') as f:
             inode = os.fstat(f.fileno()).st_ino
             f.seek(self._end - len(self._last))
-            if self._end and (inode != self._inode or f.read(len(self._last)) != self._last): self._forget(); f.seek(0)
+            if inode != self._what or f.read(len(self._last)) != self._last: self._forget(); f.seek(0)
             data = f.read()
-        data,self._inode = data[:data.rfind(b'\n') + 1],inode
-        self._end += len(data)
-        return data
+        lines = data[:data.rfind(b'\n') + 1].splitlines(True)
+        self._end,self._last,self._what = self._end + sum(map(len, lines)),(lines or [self._last])[-1],inode
+        return lines
 
-    def update(self)->int: # New rows; all of them where the file is another one
-        "Read on."
-        had = self.rows
-        try: data = self._read()
-        except FileNotFoundError:
-            if self._end or not self.packed.exists(): self._forget(); return 0
-            data = gzip.decompress(self.packed.read_bytes()) if not self.rows else b''
-        lines = data.splitlines(True)
-        if lines: self._last = lines[-1]
+    def _unpack(self): # All lines at once, and once
+        if self._what == 'packed': return []
+        self._forget()
+        lines = _packed_lines(self.packed)
+        self._what = 'packed' if lines else None
+        return lines
+
+    def update(self)->int: # How many rows there are more; all of them where the file is another one
+        "Read on. Raises `ValueError` for a packed log that is damaged."
+        rows,n = self.rows,len(self.rows)
+        try: lines = self._read_on()
+        except FileNotFoundError: lines = self._unpack()
         for row in map(_row, lines):
             if row is None: self.bad += 1
             else: self.rows.append(row)
-        return len(lines) if self.rows is had else len(self.rows)
+        return len(self.rows) - (n if self.rows is rows else 0)
 
-# %% ../nbs/05_tail.ipynb #21-77651f80
+# %% ../nbs/05_tail.ipynb #23-b1db6ac0
 def last_rows(
     path:str|Path, # A file of JSON lines; it need not exist
-    most:int=2**18, # Bytes to read
+    most:int=2**20, # Bytes to read; a packed log is read as a whole
 )->list: # Its last complete rows
     "The rows at the end of a log."
     try:
@@ -58,5 +66,5 @@ def last_rows(
             start = max(0, f.seek(0, os.SEEK_END) - most)
             f.seek(start)
             lines = f.read().split(b'\n')[bool(start):-1] # The first may have lost its beginning
-    except FileNotFoundError: return []
+    except FileNotFoundError: lines = _packed_lines(Path(f'{path}.gz'))
     return [r for r in map(_row, lines) if r is not None]

@@ -347,7 +347,7 @@ def rows_of(texts, **more):
 
 def only_ours(source, texts, make):
     "No element or attribute but those of a harmless table, and the text to be read."
-    parsed, ours = Parsed(source), Parsed(make(['<think> a </think> <answer> b </answer>', '<answer>3 * 5 + 2</answer>', 'x'])).found
+    parsed, ours = Parsed(source), Parsed(make(['<think> a </think> <answer> b </answer>', '<think> <answer> </think> <answer> <think> </answer>', '<think><answer></think><answer><think></answer>', '<answer>3 * 5 + 2</answer>', 'x'])).found
     assert parsed.found <= ours, parsed.found - ours
     for t in texts: # All that a screen can show is there, as it was written
         assert re.sub('[^!-~]', '', t) in re.sub('[^!-~]', '', parsed.said), t
@@ -364,8 +364,8 @@ def test_tables_of_completions_escape():
 def test_colours_follow_the_tags():
     from grpo_nb.scoring import completions_table
     source = completions_table(rows_of(['<think> a </think> b <answer> c </answer>'])).data
-    assert source.count('<span style="color:#888"> a </span>') == 1 and 'underline' not in source and source.count('<small style="color:#CC79A7">') == 4
-    assert completions_table(rows_of(['<think> a <answer> b'])).data.count('<span') == 1 # Only the verdict
+    assert source.count('<span style="color:#888"> a </span>') == 1 and 'underline' not in source and source.count('<span style="color:#CC79A7;font-size:85%">') == 4
+    assert completions_table(rows_of(['<think> a <answer> b'])).data.count('<span') == 3 # Only the verdict and the tags
 
 def test_outcomes_escape():
     from grpo_nb.outcomes import examples
@@ -394,6 +394,23 @@ def test_objects_escape():
         if t.strip(): yield AskConfig(t)
     for t in (t for t in evil_texts() if len(t) < 190):
         for o in made(t): only_ours(render(o._repr_markdown_()), [t], lambda ts: ''.join(render(h._repr_markdown_()) for h in made(ts[-1]) if type(h) is type(o)))
+
+def test_views_escape(tmp_path):
+    from grpo_nb.browser import completions
+    from grpo_nb.comparing import runs as table_of
+    from grpo_nb.dashboard import watch
+    from grpo_nb.runs import Run
+    def seen(texts, name): # All HTML that the views of a run make
+        run = Run.start(name, dict(iterations=1, num_generations=2, model_name=texts[0][:80]), outputs=tmp_path/name)
+        run.log_completions(rows_of(texts, step=1, advantage=0., length=3).to_dict('records'))
+        run.fail(ValueError(texts[0]))
+        b = completions(run)
+        b.mode.value = 'list'
+        return ''.join((b.to_html(), b.case.value, watch(run).to_html(), table_of(tmp_path/name).to_html()))
+    plain,texts = Parsed(seen(['x'], 'plain')),[t for t in EVIL if '\ud800' not in t]
+    evil = Parsed(seen(texts, 'evil'))
+    assert not {t for t in evil.found - plain.found if t[0] in {'script', 'img', 'iframe', 'a', 'i', 'u', 'h1', 'form', 'input'} or any(k.startswith('on') for k,_ in t[1:])}
+    for t in texts[:24]: assert re.sub('[^!-~]', '', t) in re.sub('[^!-~]', '', evil.said), t # The first page of the list
 
 def test_frames_and_sentences_escape():
     from grpo_nb.scoring import accuracy_table

@@ -10,12 +10,13 @@ import nbformat, psutil, pytest
 from big import big_run
 from browser import browser, open_tab
 from common import ROOT
+from grpo_nb.archive import Archive
 from grpo_nb.records import read_rows
 from grpo_nb.rewards import FAILURES
 from grpo_nb.runs import Run
 
-CELLS = ['from grpo_nb.explorer import watch, completions, runs, playground', "watch('live')", "completions('old')", 'runs()', "playground('old')"]
-WATCH, COMPLETIONS, RUNS, PLAYGROUND = 1, 2, 3, 4
+CELLS = ['from grpo_nb.explorer import watch, completions, runs, playground', "watch('live')", "completions('old')", 'runs()', "playground('old')", "import time; time.sleep(8 if 'again' in globals() else 0); again = True"]
+WATCH, COMPLETIONS, RUNS, PLAYGROUND, BUSY = 1, 2, 3, 4, 5
 VIEWS = dict(watch=WATCH, completions=COMPLETIONS, runs=RUNS, playground=PLAYGROUND)
 SMALL = dict(model_name='small', device='cpu', num_threads=1, val_batch_size=16)
 LIVE = SMALL | dict(run_name='live', iterations=2000, report_problems=0, eval_every=20, log_every=5)
@@ -56,8 +57,8 @@ Place = namedtuple('Place', 'home root outputs url live log')
 def place(browser, tmp_path_factory):
     "A lab, a finished run and one in progress; all stopped again whatever happens."
     home, port, started = tmp_path_factory.mktemp('lab'), free_port(), []
-    root, outputs = home/'root', home/'outputs'
-    for d in (root, outputs): d.mkdir()
+    root, outputs = home/'root', home/'root/outputs'
+    (outputs/'records').mkdir(parents=True)
     folders = {f'JUPYTER{k}_DIR':str(home/k.lower()) for k in ('LAB_SETTINGS', 'LAB_WORKSPACES', '_CONFIG', '_DATA', '_RUNTIME')}
     env = {**os.environ, **folders, 'IPYTHONDIR':str(home/'ipython'), 'GRPO_OUTPUTS':str(outputs), 'OMP_NUM_THREADS':'1',
            'PYTHONPATH':os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))}
@@ -72,7 +73,7 @@ def place(browser, tmp_path_factory):
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit('stopped by SIGTERM'))  # so that what follows `yield` is done even then
     try:
         lab = start('lab', '-m', 'jupyter', 'lab', *LAB, f'--port={port}', f'--ServerApp.root_dir={root}', '--IdentityProvider.token=t')
-        live = start('live', '-m', 'papermill', ROOT/'nbs/10_training.ipynb', home/'live.ipynb', *(a for k,v in LIVE.items() for a in ('-p', k, v)))
+        live = start('live', '-m', 'papermill', ROOT/'nbs/10_training.ipynb', outputs/'records/live.ipynb', *(a for k,v in LIVE.items() for a in ('-p', k, v)))
         old = start('old', '-c', f'from grpo_nb.training import GRPOConfig, train; train(GRPOConfig.for_model(**{OLD}))')
         here = Place(home, root, outputs, f'http://127.0.0.1:{port}/', live, home/'lab.log')
         until(lambda: alive(here.url) or lab.poll() is not None, 'JupyterLab', 60)
@@ -284,8 +285,11 @@ def test_completions_as_a_list_and_suspicious_ones(tab, place):
     choose(root.locator('.grpo-filter'), 'right')
     becomes(tab, root, rows, 'right completions of all steps')
     assert len(cards_of(root)) == min(len(rows), 24)
+    archive = Archive(Run('old', place.outputs))
+    odd = archive.tables['training'][archive.accepts('training') != '']
     choose(root.locator('.grpo-filter'), 'suspicious accepts')
-    until(lambda: len(cards_of(root)) < min(len(rows), 24) and told_by(cards_of(root) or [''], rows + [dict(completion='')]), 'fewer of them', 15, tab)
+    until(lambda: len(cards_of(root)) == min(len(odd), 24), 'as many of them as there are', 15, tab)
+    assert not len(odd) or told_by(cards_of(root), odd.to_dict('records'))
     choose(root.locator('.grpo-filter'), 'all')
     root.get_by_role('button', name='group').click()
     becomes(tab, root, rows_of(place, 'old'), 'a group')
@@ -294,6 +298,8 @@ def test_completions_beside_shaded_and_copied(tab, place):
     root = view(tab, 'completions')
     choose(root.get_by_label('beside').locator('..'), 'old')
     wait_text(root, r'old, step \d+: \d+ of \d+ right')
+    choose(root.get_by_label('beside').locator('..'), 'live')
+    wait_text(root, r'live was not asked this puzzle|live, step \d+: \d+ of \d+ right')
     choose(root.get_by_label('beside').locator('..'), 'nothing')
     root.get_by_role('button', name='shade by log-ratio').click()
     until(lambda: root.locator('.grpo-text span[style*=background]').count(), 'shades', 30, tab)
@@ -304,13 +310,30 @@ def test_completions_beside_shaded_and_copied(tab, place):
     root.get_by_role('button', name='shade by log-ratio').click()
     until(lambda: not root.locator('.grpo-text span[style*=background]').count(), 'no shades', 15, tab)
 
+def test_completions_answer_while_a_cell_runs(tab, place):
+    prompt = tab.locator('.jp-Notebook .jp-Cell').nth(BUSY).locator('.jp-InputPrompt')
+    busy = lambda: '*' in prompt.inner_text()
+    tab.evaluate(f'i => {{ ({RUN})(i) }}', BUSY)
+    until(busy, 'a cell at work', 10, tab)
+    root, rows = view(tab, 'completions'), rows_of(place, 'old')
+    before = int(wait_text(root.locator('.grpo-step .widget-readout'), r'\d+')[0])
+    after = before + 1 if before < 4 else before - 1
+    press(root.locator('.grpo-step'), 'ArrowRight' if after > before else 'ArrowLeft')
+    until(lambda: told_by(cards_of(root), [r for r in rows if r['step'] == after]), 'the next step', 6, tab)
+    assert busy(), 'the cell had ended before'
+    until(lambda: not busy(), 'the end of the cell', 20, tab)
+
 # runs
 
 def test_runs_are_compared(tab):
     root = view(tab, 'runs')
     for name in ('old', 'live'): wait_text(root.locator('table.grpo-table'), rf'\b{name}\b')
     choose(root.locator('.grpo-pick'), 'old', 'live')
-    for said in (r'\bold\b', r'\blive\b', r'\bseed\b|\baccuracy\b'): wait_text(root.locator('.grpo-comparison'), said)
+    for said in (r'iterations\s+2000\s+4|iterations\s+4\s+2000', r'b - a, points', r'difference shown|is better|is worse'): wait_text(root.locator('.grpo-comparison'), said)
+    root.get_by_role('link', name='live.ipynb').click()
+    tab.wait_for_function("window.jupyterapp.shell.currentWidget?.context?.path == 'outputs/records/live.ipynb'", timeout=20000)
+    tab.evaluate("() => { const shell = window.jupyterapp.shell; shell.currentWidget.close(); for (const w of shell.widgets('main')) if (w.context?.path == 'views.ipynb') shell.activateById(w.id) }")
+    tab.wait_for_function("window.jupyterapp.shell.currentWidget?.context?.path == 'views.ipynb'", timeout=20000)
 
 # playground
 
@@ -320,8 +343,10 @@ def test_playground_answers_and_shows_probabilities(tab):
     wait_text(root.locator('.grpo-card').first, r'right|wrong|' + '|'.join(list(FAILURES.values())[1:]), 60)
     tokens = root.locator('.grpo-tokens button')
     tokens.first.wait_for()
-    tokens.nth(tokens.count()//2).click()
-    wait_text(root.locator('.grpo-next'), r'\d')
+    wait_text(root.locator('.grpo-next'), r'token 1 of')
+    middle = tokens.count()//2
+    tokens.nth(middle).click()
+    wait_text(root.locator('.grpo-next'), rf'token {middle + 1} of {tokens.count()}\b')
 
 # All of them
 
