@@ -181,7 +181,7 @@ def completions(
     "Browse what a model wrote. Raises `FileNotFoundError` for a run that does not exist."
     with unheard(): return Browser(run_name if isinstance(run_name, Run) else Run(run_name, outputs), step)
 
-# %% ../nbs/22_browser.ipynb #21-cc51890a
+# %% ../nbs/22_browser.ipynb #21-98e884e8
 @patch
 def _list_runs(self:Browser): # Those that have written completions, this one first
     has = lambda n: any((self.run.outputs/n/f'{f}{z}').exists() for f in SOURCES.values() for z in ('', '.gz'))
@@ -198,6 +198,7 @@ def _there(self:Browser, r): # The rows of another run, or of this one, with the
     df = df[df.target == r.target]
     return df[df.nums.map(sorted).map(sorted(r.nums).__eq__).astype(bool)]
 
+# %% ../nbs/22_browser.ipynb #23-f5e9d927
 @patch
 def _steps(self:Browser): # After another completion was taken, or another run
     r = self.table.loc[self.pick.value] if self.pick.value is not None else None
@@ -230,7 +231,7 @@ def _beside(self:Browser): # After another step for the neighbour
                       + cards(card(r.to_dict(), n, ours.get(i, ())) for (i,r),n in zip(few.iterrows(), names)))
     self.beside.value = self.aside
 
-# %% ../nbs/22_browser.ipynb #24-e58aa3e7
+# %% ../nbs/22_browser.ipynb #26-e58aa3e7
 @patch
 def _marks(self:Browser, rows): # Row number -> marks of its log-ratios
     try:

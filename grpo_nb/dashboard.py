@@ -122,7 +122,7 @@ class Dashboard(View):
         self.follow()
     def close(self): self._closed.set(); super().close() # Look no longer
 
-# %% ../nbs/22_dashboard.ipynb #24-85c27dce
+# %% ../nbs/22_dashboard.ipynb #24-8da1c9f8
 @patch
 def refresh(self:Dashboard, draw:bool=False)->str: # Draw now, however new the last drawing is; the state of the run
     "Read what is new and show it."
@@ -146,6 +146,7 @@ def _pace(self:Dashboard): # Seconds of a step
     timed = [k for k in PHASES if k in m]
     return float(m[timed].tail(20).sum(axis=1).mean()) if timed else None
 
+# %% ../nbs/22_dashboard.ipynb #26-49c0c723
 @patch
 def _draw(self:Dashboard, state): # What is too dear to do at each look
     t0,m,rows,manifest = time.monotonic(),self._m,pd.DataFrame(self._evals.rows),self.run.manifest
@@ -166,7 +167,7 @@ def _signs(self:Dashboard, manifest): # What a watcher should know
     elif 'step' in self._m: yield from (f'⚠ {g.guard}: {g.said}' for g in guards(self._m, manifest['settings'].get('max_new_tokens') or 160).query('now').itertuples())
     if bad := self._metrics.bad + self._evals.bad: yield f'{bad} lines of the logs cannot be read'
 
-# %% ../nbs/22_dashboard.ipynb #26-8aad351f
+# %% ../nbs/22_dashboard.ipynb #28-8aad351f
 _FOLLOWING = {} # Folder of a run -> the dashboard that follows it
 PATIENT = 30. # Seconds between two looks at a run that is not at work
 
@@ -192,7 +193,7 @@ def _go(self:Dashboard, closed, state):
 @patch
 def static(self:Dashboard): return [w.value for w in (self.head, self.curves, self.signs, self.table, self.time, self.texts)] # The parts as they are now
 
-# %% ../nbs/22_dashboard.ipynb #27-720f7164
+# %% ../nbs/22_dashboard.ipynb #29-720f7164
 def watch(
     run_name:str|Run, # A run, at work or ended
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`

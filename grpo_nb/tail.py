@@ -9,7 +9,7 @@ __all__ = ['Tail', 'last_rows']
 import gzip,json,os,zlib
 from pathlib import Path
 
-# %% ../nbs/05_tail.ipynb #08-aeeeb7db
+# %% ../nbs/05_tail.ipynb #08-82520532
 def _row(line): # A line as a row; None where it is none
     try: row = json.loads(line)
     except (ValueError, RecursionError): return None
@@ -20,6 +20,7 @@ def _packed_lines(path): # Of a packed log; none where there is none
     except FileNotFoundError: return []
     except (EOFError, gzip.BadGzipFile, zlib.error): raise ValueError(f'{path} cannot be unpacked') from None
 
+# %% ../nbs/05_tail.ipynb #10-4c546ec7
 class Tail:
     "The rows of a log so far; `update` adds what has been written since."
     def __init__(self,
@@ -55,7 +56,7 @@ class Tail:
             else: self.rows.append(row)
         return len(self.rows) - (n if self.rows is rows else 0)
 
-# %% ../nbs/05_tail.ipynb #23-b1db6ac0
+# %% ../nbs/05_tail.ipynb #25-b1db6ac0
 def last_rows(
     path:str|Path, # A file of JSON lines; it need not exist
     most:int=2**20, # Bytes to read; a packed log is read as a whole
