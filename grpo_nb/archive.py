@@ -50,7 +50,7 @@ class Archive:
         if source not in self.odd: self.odd[source] = odd_accepts(self.tables[source])
         return self.odd[source]
 
-# %% ../nbs/22_archive.ipynb #17-693e11c8
+# %% ../nbs/22_archive.ipynb #17-da6cff68
 def _lenient(r): # What the lenient reading of an accepted row says, if it is odd
     if r.format != 'natural' and not re.search('[0-9]', r.completion.rpartition('</answer>')[2]): return ''
     other = shown(r.completion, Problem(r.nums, r.target), '+-*/')
@@ -64,7 +64,10 @@ def odd_accepts(
     why = pd.Series('', index=df.index, dtype=object)
     if not len(df): return why
     ok = df[df.correct.astype(bool)]
-    far = ok.groupby('format').length.transform(lambda n: (n - n.median()).abs() > 5*max((n - n.median()).abs().median(), 1))
+    def beyond(n): # Tukey's outer fences
+        low,high = n.quantile([.25, .75])
+        return (n < low - 3*max(high - low, 1)) | (n > high + 3*max(high - low, 1))
+    far = ok.groupby('format').length.transform(beyond)
     text = ok.completion.str
     first,thought,tagged = text.find('<answer>'),text.find('<think>'),ok.format != 'natural'
     signs = {'cut off, and right':ok.truncated.astype(bool), 'no thought':tagged & (thought < 0), 'answer before thought':tagged & (thought > first) & (first >= 0)}
@@ -74,7 +77,7 @@ def odd_accepts(
     why[ok.index] = said
     return why
 
-# %% ../nbs/22_archive.ipynb #24-d9c43bbc
+# %% ../nbs/22_archive.ipynb #26-d9c43bbc
 def kinds(
     df:pd.DataFrame, # From `tidy`
     odd:pd.Series|None=None, # From `odd_accepts`; None: not looked for yet
@@ -101,7 +104,7 @@ def choose(
     if text: keep &= (df.completion.str.contains(text, case=False, regex=False) | df.puzzle.str.contains(text, regex=False)).to_numpy(bool)
     return keep
 
-# %% ../nbs/22_archive.ipynb #28-414b0657
+# %% ../nbs/22_archive.ipynb #30-414b0657
 def case_line(
     row:dict, # Of a log of completions
     name:str, # What to call the case
