@@ -198,8 +198,8 @@ def stage_records():
 
 def reference(symbol, target, level):
     "nbdev's `show_doc`: the signature with its comments, and the docstring."
-    shown = show_doc(symbol, title_level=level)._repr_markdown_()
-    block, said = re.search(r'(```python\n.*?\n```)\s*(.*)', shown, re.S).groups()
+    try: block, said = re.search(r'(```python\n.*?\n```)\s*(.*)', show_doc(symbol, title_level=level)._repr_markdown_(), re.S).groups()
+    except NameError: block, said = '', symbol.__doc__  # a foreign __init__ whose annotations are names of its own module
     if 'VAR_POSITIONAL' in block and isinstance(symbol, type): block = ''  # arguments of a foreign __init__ say nothing
     block = re.sub(r'\n\n+', '\n', block)
     return f"{'#'*level} {{py:obj}}`{target[0]} <{target[1]}>`\n\n{block}\n\n{prose(said.strip('*'))}\n"
