@@ -20,7 +20,7 @@ from .rewards import FAILURES,safe_eval
 from .scoring import marks_of,paint,printable
 from .training import at_once
 
-# %% ../nbs/22_appearance.ipynb #07-dabb6468
+# %% ../nbs/22_appearance.ipynb #07-82fdd053
 CSS = '''<style>
 .grpo{--fg:var(--jp-ui-font-color1,var(--color-foreground-primary,#222));--dim:var(--jp-ui-font-color2,var(--color-foreground-muted,#666));
  --line:var(--jp-border-color2,var(--color-background-border,#ccc));--ground:var(--jp-layout-color0,var(--color-background-primary,#fff));--paper:var(--jp-layout-color1,var(--color-background-primary,#fff));
@@ -29,7 +29,7 @@ CSS = '''<style>
 .grpo-cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(17em,1fr));gap:8px;margin:6px 0}
 .grpo-card{border:1px solid var(--line);border-left:5px solid var(--bad);border-radius:3px;background:var(--paper);padding:4px 8px;min-width:0}
 .grpo-card.right{border-left-color:var(--ok)}.grpo-card.other{opacity:.45}.grpo-card:focus-visible{outline:2px solid #56b4e9}
-.grpo-card header{display:flex;flex-wrap:wrap;gap:0 .8em;font-size:12px;background:none;padding:0;height:auto;position:static}.grpo-card footer{font-size:12px;color:var(--dim);overflow-wrap:anywhere}
+.grpo-card header{display:flex;flex-wrap:wrap;gap:0 .8em;font-size:12px;background:none;padding:0;height:auto;position:static}.grpo-card footer{margin:0;padding:0;border:0;font-size:12px;color:var(--dim);overflow-wrap:anywhere}
 .grpo-text{white-space:pre-wrap;overflow-wrap:anywhere;margin:3px 0;padding:0;border:0;background:none;font:12.5px/1.45 var(--jp-code-font-family,monospace);color:inherit;max-height:22em;overflow:auto}
 .grpo .think{color:var(--dim)}.grpo .tag{color:#a8548a;font-size:85%}.grpo .answer{font-weight:600}.grpo .read{background:#56b4e955;border-bottom:2px solid #56b4e9;border-radius:2px}
 .grpo table.grpo-table{border-collapse:collapse;margin:4px 0;font-size:12.5px;color:inherit}

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ReportConfig', 'chosen']
 
-# %% ../nbs/22_report.ipynb #03-36625a99
+# %% ../nbs/22_report.ipynb #03-36b0f2c5
 from dataclasses import dataclass
 from .runs import Run,outputs_dir,run_names
-from .settings import Settings,given
+from .settings import Settings
 
 # %% ../nbs/22_report.ipynb #06-3c991fa7
 @dataclass(frozen=True)
