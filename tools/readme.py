@@ -11,6 +11,7 @@ HIDE = re.compile(r'^#\|\s*(hide|include:\s*false|export|exporti|default_exp\s.*
 def readme():
     "Text of README.md and the images in it, by file name."
     nb = nbformat.read(ROOT/'nbs/index.ipynb', 4)
+    nb.metadata.language_info = dict(name='python')
     nb.cells = [c for c in nb.cells if c.cell_type != 'raw' and not (c.cell_type == 'code' and HIDE.search(c.source))]
     for c in nb.cells:
         if c.cell_type != 'code': continue
@@ -18,6 +19,7 @@ def readme():
         c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
     text, resources = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir='README_files', unique_key='README'))
     text = re.sub(r'<style scoped>.*?</style>\s*', '', text, flags=re.S)
+    text = re.sub(r'\n```\n+```python\n', '\n', text)  # cells that follow each other are one listing
     text = re.sub(r'\]\((\d\d_\w+\.ipynb)', r'](nbs/\1', text).replace('](../', '](')
     text = re.sub(r'\n{3,}', '\n\n', re.sub(r'[ \t]+$', '', text, flags=re.M)).strip() + '\n'
     return text, resources.get('outputs', {})
