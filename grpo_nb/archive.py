@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['SOURCES', 'tidy', 'Archive', 'odd_accepts', 'kinds', 'choose', 'case_line']
 
-# %% ../nbs/22_archive.ipynb #03-8f489ad2
+# %% ../nbs/22_archive.ipynb #03-85d43e51
 import json,re
 import numpy as np
 import pandas as pd
 from .prompts import Problem
 from .rewards import FAILURES,shown
 from .runs import Run
+from .scoring import printable
 from .tail import Tail
 
-# %% ../nbs/22_archive.ipynb #09-b2790d5b
+# %% ../nbs/22_archive.ipynb #09-5c4a53a1
 _NEEDED = {'nums', 'target', 'format', 'completion', 'correct', 'failure', 'expression', 'length', 'truncated'}
 SOURCES = dict(training='completions.jsonl', evaluation='eval.jsonl') # What was written for whom, and where it is logged
 
@@ -39,10 +40,10 @@ class Archive:
         run:Run, # The run
     ):
         self.run,self._tails = run,{k:Tail(run.dir/f) for k,f in SOURCES.items()}
-        self.tables,self.odd,self._known = {k:tidy([]) for k in SOURCES},{},{}
+        self.tables,self.odd,self._known = {k:tidy([]) for k in SOURCES},{},{k:t.rows for k,t in self._tails.items()}
         self.update()
     def update(self)->bool: # Is there anything new?
-        new = [k for k,t in self._tails.items() if t.update() or t.rows is not self._known.get(k)]
+        new = [k for k,t in self._tails.items() if t.update() or t.rows is not self._known[k]]
         for k in new: self._known[k] = self._tails[k].rows; self.tables[k] = tidy(self._known[k]); self.odd.pop(k, None)
         return bool(new)
     bad = property(lambda self: sum(t.bad for t in self._tails.values()), doc='Lines that cannot be read')
@@ -104,12 +105,13 @@ def choose(
     if text: keep &= (df.completion.str.contains(text, case=False, regex=False) | df.puzzle.str.contains(text, regex=False)).to_numpy(bool)
     return keep
 
-# %% ../nbs/22_archive.ipynb #30-414b0657
+# %% ../nbs/22_archive.ipynb #30-08ffb800
 def case_line(
     row:dict, # Of a log of completions
     name:str, # What to call the case
     reason:str='', # Why it must be so
 )->str: # One line of JSON
     "A completion as a test case of the verifier."
-    return json.dumps(dict(id=name, format='natural' if row['format'] == 'natural' else 'tagged', nums=[int(n) for n in row['nums']], target=int(row['target']),
+    line = json.dumps(dict(id=name, format='natural' if row['format'] == 'natural' else 'tagged', nums=[int(n) for n in row['nums']], target=int(row['target']),
                            completion=row['completion'], expect='correct' if row['correct'] else 'wrong', reason=reason), ensure_ascii=False)
+    return ''.join(c if printable(c) == c else f'\\u{ord(c):04x}' for c in line) # What cannot be seen stands as JSON writes it

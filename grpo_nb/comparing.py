@@ -57,14 +57,18 @@ class Ledger(View):
         self.read.on_click(lambda _: self.update())
         self.update()
 
-# %% ../nbs/22_comparing.ipynb #13-71cb1eb3
+# %% ../nbs/22_comparing.ipynb #13-0c2b0dce
+def _readable(run):
+    try: return bool(run.manifest)
+    except (ValueError, FileNotFoundError): return False
+
 @patch
 def update(self:Ledger):
     "Read the folder again."
     with self._lock:
         found = [Run(n, self.outputs) for n in run_names(self.outputs)]
-        self.others = [r.run_name for r in found if not r.trains]
-        self.table,by,picked = overview([r.run_name for r in found if r.trains], self.outputs),self.by.value,self.pick.value
+        self.others = [r.run_name for r in found if not r.trains and _readable(r)]
+        self.table,by,picked = overview([r.run_name for r in found if r.run_name not in self.others], self.outputs),self.by.value,self.pick.value
         self._busy = True
         try:
             self.by.options = shown_columns(self.table) or ['run']

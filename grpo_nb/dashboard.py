@@ -6,7 +6,7 @@
 __all__ = ['SAYS', 'PHASES', 'PATIENT', 'duration', 'age', 'headline', 'phases', 'phase_bar', 'held_out', 'newest', 'Dashboard',
            'watch']
 
-# %% ../nbs/22_dashboard.ipynb #03-11fddb15
+# %% ../nbs/22_dashboard.ipynb #03-5eebc958
 import html,threading,time
 from datetime import datetime,timezone
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 from ipywidgets import Button,HBox,HTML
 from .appearance import View,attended,card,cards,svg,unheard
+from .collection import greedy
 from .plotting import plot_metrics
 from .runs import Run
 from .scoring import accuracy_table,interval
@@ -79,13 +80,12 @@ def phase_bar(
     bar = ''.join(f'<span style="width:{100*v/total:.1f}%;background:{colors[k]}"></span>' for k,v in spent.items())
     return f'<div class="grpo-bar" role="img" aria-label="{words}">{bar}</div><p class="grpo-dim">{duration(total)}: {words}</p>' if spent else ''
 
-# %% ../nbs/22_dashboard.ipynb #18-e8915241
+# %% ../nbs/22_dashboard.ipynb #18-d7b56de1
 def held_out(
     rows:pd.DataFrame, # A run's rows of evaluations
 )->str: # HTML
     "Held-out accuracies now and at the beginning."
-    if not {'kind', 'step', 'temperature'} <= set(rows): return ''
-    rows,lines = rows[(rows.temperature == 0) & rows.kind.isin(['periodic', 'report'])],[]
+    rows,lines = greedy(rows).query("kind in ('periodic', 'report')"),[]
     for f,g in rows.groupby('format', sort=False):
         g = g[g.kind == ('periodic' if (g.kind == 'periodic').any() else 'report')]
         t = accuracy_table(g[g.step.isin((g.step.min(), g.step.max()))], ['step'])
@@ -122,7 +122,7 @@ class Dashboard(View):
         self.follow()
     def close(self): self._closed.set(); super().close() # Look no longer
 
-# %% ../nbs/22_dashboard.ipynb #24-8da1c9f8
+# %% ../nbs/22_dashboard.ipynb #24-f0fbab63
 @patch
 def refresh(self:Dashboard, draw:bool=False)->str: # Draw now, however new the last drawing is; the state of the run
     "Read what is new and show it."
@@ -131,12 +131,17 @@ def refresh(self:Dashboard, draw:bool=False)->str: # Draw now, however new the l
         self._evals.update()
         m,state = self._m,self.run.state
         step = int(m.step.max()) if 'step' in m else 0
+        if state != 'running' or self._seen and step < self._seen[-1][1]: self._seen = [] # A pause or a way back is no pace
         if not self._seen or step != self._seen[-1][1]: self._seen = [*self._seen, (time.monotonic(), step)][-50:]
         self.head.value = headline(self.run, step, self._pace())
-        new = (len(m), len(self._evals), state) != self._shown
-        if new and (draw or state != 'running' or time.monotonic() > self._due): self._draw(state)
         self.stop.disabled = state != 'running' or self.run.stopping
         self.stop.description = 'Stopping…' if self.run.stopping and state == 'running' else 'Stop and save'
+        new = (len(m), len(self._evals), state)
+        if new != self._shown and (draw or state != 'running' or time.monotonic() > self._due):
+            t0,self._shown = time.monotonic(),new
+            try: self._draw()
+            except Exception as e: self.signs.value = f'<p>{html.escape(f"not drawn: {type(e).__name__}: {e}")}</p>' # Until there is something new
+            self._due = time.monotonic() + max(5, 20*(time.monotonic() - t0))
         return state
 
 @patch
@@ -146,20 +151,16 @@ def _pace(self:Dashboard): # Seconds of a step
     timed = [k for k in PHASES if k in m]
     return float(m[timed].tail(20).sum(axis=1).mean()) if timed else None
 
-# %% ../nbs/22_dashboard.ipynb #26-49c0c723
+# %% ../nbs/22_dashboard.ipynb #26-de9b5050
 @patch
-def _draw(self:Dashboard, state): # What is too dear to do at each look
-    t0,m,rows,manifest = time.monotonic(),self._m,pd.DataFrame(self._evals.rows),self.run.manifest
-    try:
-        periodic = rows[rows.kind == 'periodic'] if 'kind' in rows else rows[:0]
-        evals = accuracy_table(periodic, ['step', 'format']) if len(periodic) else None
-        self.table.value,self.texts.value = held_out(rows),newest(last_rows(self.run.dir/'completions.jsonl'))
-        if 'step' in m:
-            self.curves.value = svg(plot_metrics(m, evals=evals), f'Curves of run {self.run.run_name} up to step {m.step.max()}')
-            self.time.value = phase_bar(phases(m, manifest), len(m))
-        self.signs.value = ''.join(f'<p>{html.escape(s)}</p>' for s in self._signs(manifest))
-        self._shown = len(m),len(self._evals),state
-    finally: self._due = time.monotonic() + max(5, 20*(time.monotonic() - t0))
+def _draw(self:Dashboard): # What is too dear to do at each look
+    m,rows,manifest = self._m,pd.DataFrame(self._evals.rows),self.run.manifest
+    periodic = greedy(rows).query("kind == 'periodic'")
+    self.table.value,self.texts.value = held_out(rows),newest(last_rows(self.run.dir/'completions.jsonl'))
+    self.signs.value = ''.join(f'<p>{html.escape(s)}</p>' for s in self._signs(manifest))
+    if 'step' not in m: return
+    self.curves.value = svg(plot_metrics(m, evals=accuracy_table(periodic, ['step', 'format']) if len(periodic) else None), f'Curves of run {self.run.run_name} up to step {m.step.max()}')
+    self.time.value = phase_bar(phases(m, manifest), len(m))
 
 @patch
 def _signs(self:Dashboard, manifest): # What a watcher should know
@@ -167,7 +168,7 @@ def _signs(self:Dashboard, manifest): # What a watcher should know
     elif 'step' in self._m: yield from (f'⚠ {g.guard}: {g.said}' for g in guards(self._m, manifest['settings'].get('max_new_tokens') or 160).query('now').itertuples())
     if bad := self._metrics.bad + self._evals.bad: yield f'{bad} lines of the logs cannot be read'
 
-# %% ../nbs/22_dashboard.ipynb #28-8aad351f
+# %% ../nbs/22_dashboard.ipynb #28-fd78bd17
 _FOLLOWING = {} # Folder of a run -> the dashboard that follows it
 PATIENT = 30. # Seconds between two looks at a run that is not at work
 
@@ -182,13 +183,14 @@ def follow(self:Dashboard):
     self._thread.start()
 
 @patch
-def _look(self:Dashboard, draw=False): # The state of the run
+def _look(self:Dashboard, draw=False): # The state of the run; '' where even that cannot be read
     try: return self.refresh(draw)
-    except Exception as e: self.head.value = f'<p class="grpo-state">{html.escape(f"{type(e).__name__}: {e}")}</p>'; return 'running'
+    except Exception as e: self.head.value = f'<p class="grpo-state">{html.escape(f"{type(e).__name__}: {e}")}</p>'; return ''
 
 @patch
 def _go(self:Dashboard, closed, state):
     while state not in ('done', 'failed') and not closed.wait(self.every if state == 'running' else max(self.every, PATIENT)): state = self._look()
+    if _FOLLOWING.get(self.run.dir) is self and not closed.is_set(): del _FOLLOWING[self.run.dir]
 
 @patch
 def static(self:Dashboard): return [w.value for w in (self.head, self.curves, self.signs, self.table, self.time, self.texts)] # The parts as they are now

@@ -81,7 +81,7 @@ def sample(
     g,n = grade(ro.texts[0], problem, fmt, truncated=bool(ro.truncated[0])),int(ro.lengths[0])
     return dict(nums=list(problem.nums), target=problem.target, format=fmt, completion=ro.texts[0], length=n, truncated=bool(ro.truncated[0]), **vars(g), ids=ro.completion_ids[0,:n].tolist())
 
-# %% ../nbs/22_explorer.ipynb #20-9585e5d7
+# %% ../nbs/22_explorer.ipynb #20-8174bb83
 class Playground(View):
     "A model to play with. `playground` makes one."
     name = 'playground'
@@ -91,7 +91,7 @@ class Playground(View):
     ):
         self.pair,self.who,settings = players(who, outputs)
         self.most = settings.get('max_new_tokens', 160)
-        self.samples,self.asked,self._lock,self._halt,self._thread,self._rng = [],None,threading.RLock(),threading.Event(),None,random.Random()
+        self.samples,self.asked,self._busy,self._lock,self._halt,self._thread,self._rng = [],None,False,threading.RLock(),threading.Event(),None,random.Random()
         w = lambda px: dict(width=px)
         self.nums,self.target = Text('4, 7, 3', description='numbers', tooltip='With commas or spaces between', layout=w('16em')),IntText(25, description='target', tooltip='The value to reach', layout=w('12em'))
         self.kind,self.count = Dropdown(options=list(KINDS), description='or draw', tooltip='What a drawn puzzle needs'),Dropdown(options=[3, 4], description='numbers', tooltip='Numbers of a drawn puzzle', layout=w('11em'))
@@ -168,7 +168,7 @@ def solutions(
     said = f"{len(found)} solution{'s'*(len(found) != 1)}" if found else 'No solution exists.'
     return f"<details open><summary>{said}</summary><p>{html.escape('; '.join(found))}</p></details>" if found else f'<p>{said}</p>'
 
-# %% ../nbs/22_explorer.ipynb #25-70469baa
+# %% ../nbs/22_explorer.ipynb #25-28fcf817
 @patch
 def _pieces(self:Playground, ids): # Tokens as they look in the text, blanks made visible
     texts = [self.pair.tokenizer.decode(ids[:i]) for i in range(len(ids) + 1)]
@@ -176,24 +176,28 @@ def _pieces(self:Playground, ids): # Tokens as they look in the text, blanks mad
 
 @patch
 def _open(self:Playground): # Another answer
-    if self.pick.value is None: self.tokens.options = []; self.next.value = ''; return
-    k,i = self.pick.value
-    pieces = self._pieces(self.samples[k][i]['ids'])
-    self.tokens.options = [(p, j) for j,p in enumerate(pieces)]
-    self.tokens.value = 0
-    self._look() # The place may be the same, and the answer is another
+    with self._lock:
+        ids = self.samples[self.pick.value[0]][self.pick.value[1]]['ids'] if self.pick.value else []
+        self._busy = True # The first token is looked at below, once
+        try:
+            self.tokens.options = [(p, j) for j,p in enumerate(self._pieces(ids))]
+            self.tokens.value = 0 if ids else None
+        finally: self._busy = False
+        self._look()
 
 @patch
 def _look(self:Playground): # Another token
-    if self.pick.value is None or self.tokens.value is None: return
-    (k,i),at = self.pick.value,self.tokens.value
-    r = self.samples[k][i]
-    problem,fmt,temperature = self.asked
-    t = next_tokens(self.pair, make_prompt(problem, self.pair.tokenizer, fmt), r['ids'][:at], temperature)
-    bar = lambda p: f'<td>{p:.1%} <span class="grpo-meter" style="width:{6*p:.2f}em"></span></td>'
-    lines = ''.join(f"<tr><td>{'▸ ' if row.id == r['ids'][at] else ''}<code>{html.escape(repr(row.token))}</code></td>{bar(row.policy)}{bar(row.base)*(len(self.who) > 1)}</tr>" for row in t.itertuples())
-    head = ''.join(f'<th>{html.escape(name)}</th>' for name in self.who)
-    self.next.value = f'<table class="grpo-table"><tr><th>token {at + 1} of {len(r["ids"])}</th>{head}</tr>{lines}</table>'
+    with self._lock:
+        if self._busy: return
+        if not self.pick.value or self.tokens.value is None: self.next.value = ''; return
+        (k,i),at,(problem,fmt,temperature) = self.pick.value,self.tokens.value,self.asked
+        r = self.samples[k][i]
+        try: t = next_tokens(self.pair, make_prompt(problem, self.pair.tokenizer, fmt), r['ids'][:at], temperature)
+        except Exception as e: return self._say(f'{type(e).__name__}: {e}') # Not enough memory, for example
+        bar = lambda p: f'<td>{p:.1%} <span class="grpo-meter" style="width:{6*p:.2f}em"></span></td>'
+        lines = ''.join(f"<tr><td>{'▸ ' if row.id == r['ids'][at] else ''}<code>{html.escape(repr(row.token))}</code></td>{bar(row.policy)}{bar(row.base)*(len(self.who) > 1)}</tr>" for row in t.itertuples())
+        head = ''.join(f'<th>{html.escape(name)}</th>' for name in self.who)
+        self.next.value = f'<table class="grpo-table"><tr><th>token {at + 1} of {len(r["ids"])}</th>{head}</tr>{lines}</table>'
 
 @patch
 def static(self:Playground):

@@ -163,7 +163,7 @@ def paint(
         out.append(f'<span{what}>{html.escape(text[a:b])}</span>' if what else html.escape(text[a:b]))
     return ''.join(out)
 
-# %% ../nbs/08_scoring.ipynb #62-00d0a4ed
+# %% ../nbs/08_scoring.ipynb #62-3f9ce7e7
 _TAG = re.compile('</?(think|answer)>')
 _DRESS = {'*':r'(?:[*×·]|\\times)', '-':'[-−]'} # Natural answers may write operators so; the expression that was read has their twins
 
@@ -180,8 +180,8 @@ def marks_of(
         if not inside and not close and last.get(f'</{t[1]}>', 0) > i: inside = t
         elif inside and close and t[1] == inside[1]: out.append((inside.end(), t.start(), t[1], '')); inside = None
     ends = [m[1] for m in out if m[2] == 'answer'] or [len(text)]
-    read = r'\s*'.join(_DRESS.get(t, re.escape(t)) for t in re.findall('[0-9]+|\\S', expression or '')) # However it is dressed
-    at = list(re.finditer(read, text[:ends[-1]]))[-1:] if read else []
+    read = r'(?<![0-9])' + r'\s*'.join(_DRESS.get(t, re.escape(t)) for t in re.findall('[0-9]+|\\S', expression or '')) + '(?![0-9])' # However it is dressed
+    at = list(re.finditer(read, text[:ends[-1]]))[-1:] if expression else []
     return out + [(m.start(), m.end(), 'read', '') for m in at]
 
 # %% ../nbs/08_scoring.ipynb #65-f3aa2c24

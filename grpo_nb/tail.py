@@ -20,7 +20,7 @@ def _packed_lines(path): # Of a packed log; none where there is none
     except FileNotFoundError: return []
     except (EOFError, gzip.BadGzipFile, zlib.error): raise ValueError(f'{path} cannot be unpacked') from None
 
-# %% ../nbs/05_tail.ipynb #10-4c546ec7
+# %% ../nbs/05_tail.ipynb #10-dedd7867
 class Tail:
     "The rows of a log so far; `update` adds what has been written since."
     def __init__(self,
@@ -41,7 +41,7 @@ class Tail:
 
     def _unpack(self): # All lines at once, and once
         if self._what == 'packed': return []
-        self._forget()
+        if self._what: self._forget() # Moved away
         lines = _packed_lines(self.packed)
         self._what = 'packed' if lines else None
         return lines

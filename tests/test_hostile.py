@@ -407,9 +407,10 @@ def test_views_escape(tmp_path):
         b = completions(run)
         b.mode.value = 'list'
         return ''.join((b.to_html(), b.case.value, watch(run).to_html(), table_of(tmp_path/name).to_html()))
-    plain,texts = Parsed(seen(['x'], 'plain')),[t for t in EVIL if '\ud800' not in t]
+    plain,texts = Parsed(seen(['x', '<think> 3 </think> <answer> 3 </answer>', '<answer> 3 * 5 + 2 </answer>'], 'plain')),EVIL
     evil = Parsed(seen(texts, 'evil'))
-    assert not {t for t in evil.found - plain.found if t[0] in {'script', 'img', 'iframe', 'a', 'i', 'u', 'h1', 'form', 'input'} or any(k.startswith('on') for k,_ in t[1:])}
+    assert {t[0] for t in evil.found} <= {t[0] for t in plain.found}
+    assert not {t for t in evil.found - plain.found if any(k.startswith('on') for k,_ in t[1:])}
     for t in texts[:24]: assert re.sub('[^!-~]', '', t) in re.sub('[^!-~]', '', evil.said), t # The first page of the list
 
 def test_frames_and_sentences_escape():
