@@ -122,11 +122,14 @@ class Dashboard(View):
         self.follow()
     def close(self): self._closed.set(); super().close() # Look no longer
 
-# %% ../nbs/22_dashboard.ipynb #24-f0fbab63
+# %% ../nbs/22_dashboard.ipynb #24-7e28600c
 @patch
 def refresh(self:Dashboard, draw:bool=False)->str: # Draw now, however new the last drawing is; the state of the run
     "Read what is new and show it."
     with self._lock:
+        if not self.run.exists:
+            self.head.value,self.stop.disabled = f'<p class="grpo-state">Waiting for run <b>{html.escape(self.run.run_name)}</b> to begin in {html.escape(str(self.run.outputs))}.</p>',True
+            return 'waiting'
         if self._metrics.update() or len(self._metrics) != len(self._m): self._m = pd.DataFrame(self._metrics.rows)
         self._evals.update()
         m,state = self._m,self.run.state
@@ -168,7 +171,7 @@ def _signs(self:Dashboard, manifest): # What a watcher should know
     elif 'step' in self._m: yield from (f'⚠ {g.guard}: {g.said}' for g in guards(self._m, manifest['settings'].get('max_new_tokens') or 160).query('now').itertuples())
     if bad := self._metrics.bad + self._evals.bad: yield f'{bad} lines of the logs cannot be read'
 
-# %% ../nbs/22_dashboard.ipynb #28-fd78bd17
+# %% ../nbs/22_dashboard.ipynb #28-d849134b
 _FOLLOWING = {} # Folder of a run -> the dashboard that follows it
 PATIENT = 30. # Seconds between two looks at a run that is not at work
 
@@ -189,18 +192,19 @@ def _look(self:Dashboard, draw=False): # The state of the run; '' where even tha
 
 @patch
 def _go(self:Dashboard, closed, state):
-    while state not in ('done', 'failed') and not closed.wait(self.every if state == 'running' else max(self.every, PATIENT)): state = self._look()
+    while state not in ('done', 'failed') and not closed.wait(self.every if state in ('running', 'waiting') else max(self.every, PATIENT)): state = self._look()
     if _FOLLOWING.get(self.run.dir) is self and not closed.is_set(): del _FOLLOWING[self.run.dir]
 
 @patch
 def static(self:Dashboard): return [w.value for w in (self.head, self.curves, self.signs, self.table, self.time, self.texts)] # The parts as they are now
 
-# %% ../nbs/22_dashboard.ipynb #29-720f7164
+# %% ../nbs/22_dashboard.ipynb #29-b75e4a5f
 def watch(
     run_name:str|Run, # A run, at work or ended
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
     every:float=2., # Seconds between two looks
+    wait:bool=False, # Wait for a run that has not begun, such as a job in a queue
 )->Dashboard: # A widget; plain HTML where nobody can click
-    "Watch a run. Reads its files, and writes one only if the button is pressed. Raises `FileNotFoundError` for a run that does not exist."
+    "Watch a run. Reads its files, and writes one only if the button is pressed. Raises `FileNotFoundError` for a run that does not exist, unless it may `wait`."
     if not every > 0: raise ValueError(f'every should be > 0 seconds, got {every!r}')
-    with unheard(): return Dashboard(run_name if isinstance(run_name, Run) else Run(run_name, outputs), every)
+    with unheard(): return Dashboard(run_name if isinstance(run_name, Run) else Run(run_name, outputs, must_exist=not wait), every)
