@@ -56,7 +56,7 @@ class Tail:
             else: self.rows.append(row)
         return len(self.rows) - (n if self.rows is rows else 0)
 
-# %% ../nbs/05_tail.ipynb #25-b1db6ac0
+# %% ../nbs/05_tail.ipynb #27-b1db6ac0
 def last_rows(
     path:str|Path, # A file of JSON lines; it need not exist
     most:int=2**20, # Bytes to read; a packed log is read as a whole
