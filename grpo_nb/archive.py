@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['SOURCES', 'tidy', 'Archive', 'odd_accepts', 'kinds', 'choose', 'case_line']
 
-# %% ../nbs/22_archive.ipynb #03-85d43e51
+# %% ../nbs/22_archive.ipynb #03-b064b134
 import json,re
 import numpy as np
 import pandas as pd
+from .appearance import puzzle
 from .prompts import Problem
 from .rewards import FAILURES,shown
 from .runs import Run
 from .scoring import printable
 from .tail import Tail
 
-# %% ../nbs/22_archive.ipynb #09-5c4a53a1
+# %% ../nbs/22_archive.ipynb #09-3d84254c
 _NEEDED = {'nums', 'target', 'format', 'completion', 'correct', 'failure', 'expression', 'length', 'truncated'}
 SOURCES = dict(training='completions.jsonl', evaluation='eval.jsonl') # What was written for whom, and where it is logged
 
@@ -26,12 +27,13 @@ def tidy(
     df = pd.DataFrame([r for r in rows if _NEEDED <= r.keys()])
     if not len(df): return pd.DataFrame(columns=['step', 'puzzle', 'outcome', 'format', 'sample', 'asked', 'completion'])
     df['step'] = (df['step'] if 'step' in df else pd.Series(0, df.index)).fillna(0).astype(int)
-    df['puzzle'] = [f"{', '.join(map(str, n))} → {t}" for n,t in zip(df.nums, df.target)]
+    df['puzzle'] = list(map(puzzle, df.nums, df.target))
     df['expression'] = df.expression.astype(object).where(df.expression.notna(), None)
     df['outcome'] = df.failure.map(FAILURES).replace('none', 'right')
     df['sample'] = df.groupby(['step', 'puzzle']).cumcount()
-    told = [df[k].astype(str) for k in ('model', 'format', 'kind') if k in df] + [('T=' + df.temperature.map('{:g}'.format)) for _ in 't' if 'temperature' in df]
-    df['asked'] = told[0].str.cat(told[1:], ' ') if len(told) > 1 else told[0]
+    told = [df[k].astype(str) for k in ('model', 'format', 'kind') if k in df]
+    if 'temperature' in df: told.append('T=' + df.temperature.map('{:g}'.format))
+    df['asked'] = told[0].str.cat(told[1:], ' ') if told[1:] else told[0]
     return df
 
 class Archive:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PER_PAGE', 'Browser', 'completions', 'copied']
 
-# %% ../nbs/22_browser.ipynb #03-a0c2bfce
-import html,threading
+# %% ../nbs/22_browser.ipynb #03-99bdf94c
+import html
 from pathlib import Path
 from fastcore.basics import patch
 from ipywidgets import BoundedIntText,Button,Dropdown,HBox,HTML,SelectionSlider,Text,ToggleButton,ToggleButtons
@@ -16,7 +16,7 @@ from .beliefs import Pair,log_ratios,shade
 from .prompts import Problem,make_prompt
 from .runs import Run,run_names
 
-# %% ../nbs/22_browser.ipynb #09-5938b928
+# %% ../nbs/22_browser.ipynb #09-d60dd5be
 PER_PAGE = 24 # Cards of a list at once
 _WIDE,_NO_STEP = dict(width='auto', flex='1 1 20em'),('–', -1)
 
@@ -28,7 +28,7 @@ class Browser(View):
         step:int|None=None, # Where to begin; None: the newest step
     ):
         self.run,self.archive,self._others,self._pair,self._told = run,Archive(run),{},None,{}
-        self._busy,self._lock,self._at,self._beside_of,self.aside = False,threading.RLock(),step,None,''
+        self._at,self._beside_of,self.aside = step,None,''
         button,half = dict(button_width='auto'),dict(flex='1 1 0', min_width='0')
         self.source = ToggleButtons(options=[('training', 'training'), ('held-out', 'evaluation')], tooltips=['Sampled in training', 'Asked in an evaluation'], style=button)
         self.source.value = next((k for k in SOURCES if len(self.archive.tables[k])), 'training')
@@ -51,20 +51,15 @@ class Browser(View):
         self._list_runs()
         self._choose()
 
-# %% ../nbs/22_browser.ipynb #11-7840d74a
+# %% ../nbs/22_browser.ipynb #11-6c793320
 @patch
 def _wire(self:Browser):
-    def on(*widgets, do):
-        def changed(_):
-            with self._lock:
-                if not self._busy: do()
-        for w in widgets: w.observe(changed, 'value')
-    on(self.source, self.kind, self.fmt, self.text, do=self._choose)
-    on(self.step, do=self._puzzles)
-    on(self.puzzle, self.page, self.mode, do=self._draw)
-    on(self.shading, do=lambda: (self._cards(), self._beside()))
-    on(self.pick, self.other, do=self._steps)
-    on(self.then, do=self._beside)
+    self.on(self.source, self.kind, self.fmt, self.text, do=self._choose)
+    self.on(self.step, do=self._puzzles)
+    self.on(self.puzzle, self.page, self.mode, do=self._draw)
+    self.on(self.shading, do=lambda: (self._cards(), self._beside()))
+    self.on(self.pick, self.other, do=self._steps)
+    self.on(self.then, do=self._beside)
     for b,by in ((self.back, -1), (self.forth, 1)): b.on_click(lambda _,by=by: self.move(by))
     self.read.on_click(lambda _: self.update())
 
@@ -111,7 +106,7 @@ def _puzzles(self:Browser, moved=True): # After another step
     self._set(self.puzzle, self.puzzle.value, [(v, k) for k,v in said.items()])
     self._draw()
 
-# %% ../nbs/22_browser.ipynb #15-3eca9349
+# %% ../nbs/22_browser.ipynb #15-cb0061d7
 @patch
 def _draw(self:Browser): # After another group or page
     df,group = self.table,self.mode.value == 'group'
@@ -134,13 +129,10 @@ def _name(self:Browser, r):
     return f"{place}#{r['sample']}" + f" {r['asked']}"*(held or self.mode.value == 'list')
 
 @patch
-def _made(self:Browser, rows, names, here): # HTML of cards; `here`: they are rows of the table that is looked at
-    marks = self._marks(rows) if here and self.shading.value else {}
-    note = lambda i: self.odd[i] if here and self.kind.value == 'suspicious accepts' else ''
-    return cards(card(r.to_dict(), name, marks.get(i, ()), dim=here and not self.meant[i], note=note(i)) for (i,r),name in zip(rows.iterrows(), names))
-
-@patch
-def _cards(self:Browser): self.shown.value = self._made(self.rows, [n for n,_ in self.pick.options], True)
+def _cards(self:Browser):
+    marks,suspect = self._marks(self.rows) if self.shading.value else {},self.kind.value == 'suspicious accepts'
+    self.shown.value = cards(card(r.to_dict(), name, marks.get(i, ()), dim=not self.meant[i], note=self.odd[i] if suspect else '')
+                             for (i,r),(name,_) in zip(self.rows.iterrows(), self.pick.options))
 
 # %% ../nbs/22_browser.ipynb #17-5dbca980
 @patch

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['notebook_of', 'link_to', 'Ledger', 'runs']
 
-# %% ../nbs/22_comparing.ipynb #03-c1a0218f
-import html,os,threading
+# %% ../nbs/22_comparing.ipynb #03-ad8eca2f
+import html,os
 from pathlib import Path
 from urllib.parse import quote
 import pandas as pd
@@ -31,14 +31,14 @@ def link_to(
     try: return f'[{page.name}]({quote(Path(os.path.relpath(page)).as_posix())})'
     except ValueError: return f'`{page}`' # On another drive
 
-# %% ../nbs/22_comparing.ipynb #12-e5a6526b
+# %% ../nbs/22_comparing.ipynb #12-893ad5b3
 class Ledger(View):
     "All runs of a folder. `runs` makes one."
     name = 'runs'
     def __init__(self,
         outputs:Path, # Folder of all runs
     ):
-        self.outputs,self._busy,self._lock,self.compared = outputs,False,threading.RLock(),''
+        self.outputs,self.compared = outputs,''
         self.by = Dropdown(description='sort by', tooltip='Column to sort by')
         self.down = ToggleButton(True, description='descending', tooltip='Largest or newest first', layout=dict(width='auto'))
         self.find = Text(description='find', placeholder='a word in any column', tooltip='Words to find', layout=dict(width='auto', flex='1 1 20em'))
@@ -47,17 +47,12 @@ class Ledger(View):
         self.shown,self.comparison,self.links = HTML(),HTML(),Output()
         super().__init__([line(self.by, self.down, self.find, self.read), self.shown, self.pick, self.comparison, self.links])
         self.pick.add_class('grpo-pick'); self.comparison.add_class('grpo-comparison')
-        def on(w, do):
-            def changed(_):
-                with self._lock:
-                    if not self._busy: do()
-            w.observe(changed, 'value')
-        for w in (self.by, self.down, self.find): on(w, self._draw)
-        on(self.pick, self._beside)
+        self.on(self.by, self.down, self.find, do=self._draw)
+        self.on(self.pick, do=self._beside)
         self.read.on_click(lambda _: self.update())
         self.update()
 
-# %% ../nbs/22_comparing.ipynb #13-0c2b0dce
+# %% ../nbs/22_comparing.ipynb #14-0c2b0dce
 def _readable(run):
     try: return bool(run.manifest)
     except (ValueError, FileNotFoundError): return False
@@ -88,7 +83,7 @@ def _draw(self:Ledger):
     t = t.loc[(column if pd.api.types.is_numeric_dtype(column) else column.astype(str)).sort_values(ascending=not self.down.value, kind='stable', na_position='last').index]
     self.shown.value = (table_html(t) if len(t) else '<p>No run has such words.</p>') + other
 
-# %% ../nbs/22_comparing.ipynb #15-076147f8
+# %% ../nbs/22_comparing.ipynb #16-076147f8
 @patch
 def _beside(self:Ledger):
     runs = [Run(n, self.outputs) for n in self.pick.value]
@@ -105,7 +100,7 @@ def _beside(self:Ledger):
 @patch
 def static(self:Ledger): return [self.shown.value, self.compared] # The table, and what was compared
 
-# %% ../nbs/22_comparing.ipynb #16-c8494257
+# %% ../nbs/22_comparing.ipynb #17-c8494257
 def runs(
     outputs:str|Path|None=None, # Folder of all runs; None: `outputs_dir()`
 )->Ledger: # A widget; plain HTML where nobody can click

@@ -6,14 +6,14 @@
 __all__ = ['SAYS', 'PHASES', 'PATIENT', 'duration', 'age', 'headline', 'phases', 'phase_bar', 'held_out', 'newest', 'Dashboard',
            'watch']
 
-# %% ../nbs/22_dashboard.ipynb #03-5eebc958
+# %% ../nbs/22_dashboard.ipynb #03-205b1477
 import html,threading,time
 from datetime import datetime,timezone
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
 from ipywidgets import Button,HBox,HTML
-from .appearance import View,attended,card,cards,svg,unheard
+from .appearance import View,attended,card,cards,puzzle,svg,unheard
 from .collection import greedy
 from .plotting import plot_metrics
 from .runs import Run
@@ -80,7 +80,7 @@ def phase_bar(
     bar = ''.join(f'<span style="width:{100*v/total:.1f}%;background:{colors[k]}"></span>' for k,v in spent.items())
     return f'<div class="grpo-bar" role="img" aria-label="{words}">{bar}</div><p class="grpo-dim">{duration(total)}: {words}</p>' if spent else ''
 
-# %% ../nbs/22_dashboard.ipynb #18-d7b56de1
+# %% ../nbs/22_dashboard.ipynb #18-3d5c8957
 def held_out(
     rows:pd.DataFrame, # A run's rows of evaluations
 )->str: # HTML
@@ -103,9 +103,9 @@ def newest(
     if not last: return ''
     last.sort(key=lambda r: -(r.get('advantage') or 0))
     few = last if len(last) <= n else last[:n - n//2] + last[len(last) - n//2:]
-    return f'<p>Written at step {last[0]["step"]}, highest and lowest advantage:</p>' + cards(card(r, f"{', '.join(map(str, r['nums']))} → {r['target']}") for r in few)
+    return f'<p>Written at step {last[0]["step"]}, highest and lowest advantage:</p>' + cards(card(r, puzzle(r['nums'], r['target'])) for r in few)
 
-# %% ../nbs/22_dashboard.ipynb #22-abb687ff
+# %% ../nbs/22_dashboard.ipynb #22-b9cda47d
 class Dashboard(View):
     "A run as it is now, and from now on. `watch` makes one."
     name = 'watch'
@@ -113,7 +113,7 @@ class Dashboard(View):
         run:Run, # The run
         every:float=2., # Seconds between two looks
     ):
-        self.run,self.every,self._lock,self._shown,self._due,self._seen = run,every,threading.RLock(),None,0.,[]
+        self.run,self.every,self._shown,self._due,self._seen = run,every,None,0.,[]
         self._metrics,self._evals,self._m,self._closed = Tail(run.dir/'metrics.jsonl'),Tail(run.dir/'eval.jsonl'),pd.DataFrame(),threading.Event()
         self.stop,self.again = stop_button(run),Button(description='look again', tooltip='Read the folder now', layout=dict(width='auto'))
         self.again.on_click(lambda _: self.follow())

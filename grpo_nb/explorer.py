@@ -6,11 +6,11 @@
 __all__ = ['KINDS', 'players', 'draw_problem', 'read_problem', 'sample', 'Playground', 'solutions', 'playground', 'watch',
            'completions', 'runs']
 
-# %% ../nbs/22_explorer.ipynb #03-60ff33c3
+# %% ../nbs/22_explorer.ipynb #03-2611efca
 import html,random,threading
 from fastcore.basics import patch
 from ipywidgets import BoundedIntText,Button,Dropdown,FloatSlider,HBox,HTML,IntSlider,IntText,Text,ToggleButtons
-from .appearance import View,attended,card,cards,line,unheard
+from .appearance import View,attended,card,cards,line,puzzle,unheard
 from .beliefs import Pair,began_as,next_tokens
 from .browser import completions
 from .comparing import runs
@@ -81,7 +81,7 @@ def sample(
     g,n = grade(ro.texts[0], problem, fmt, truncated=bool(ro.truncated[0])),int(ro.lengths[0])
     return dict(nums=list(problem.nums), target=problem.target, format=fmt, completion=ro.texts[0], length=n, truncated=bool(ro.truncated[0]), **vars(g), ids=ro.completion_ids[0,:n].tolist())
 
-# %% ../nbs/22_explorer.ipynb #20-8174bb83
+# %% ../nbs/22_explorer.ipynb #20-070e534a
 class Playground(View):
     "A model to play with. `playground` makes one."
     name = 'playground'
@@ -91,7 +91,7 @@ class Playground(View):
     ):
         self.pair,self.who,settings = players(who, outputs)
         self.most = settings.get('max_new_tokens', 160)
-        self.samples,self.asked,self._busy,self._lock,self._halt,self._thread,self._rng = [],None,False,threading.RLock(),threading.Event(),None,random.Random()
+        self.samples,self.asked,self._halt,self._thread,self._rng = [],None,threading.Event(),None,random.Random()
         w = lambda px: dict(width=px)
         self.nums,self.target = Text('4, 7, 3', description='numbers', tooltip='With commas or spaces between', layout=w('16em')),IntText(25, description='target', tooltip='The value to reach', layout=w('12em'))
         self.kind,self.count = Dropdown(options=list(KINDS), description='or draw', tooltip='What a drawn puzzle needs'),Dropdown(options=[3, 4], description='numbers', tooltip='Numbers of a drawn puzzle', layout=w('11em'))
@@ -107,7 +107,7 @@ class Playground(View):
         super().__init__([line(self.nums, self.target, self.kind, self.count, self.random), line(self.fmt, self.temperature, self.n, self.seed, self.go, self.halt), self.said,
                           HBox(self.answers), line(self.pick), self.tokens, self.next, self.known])
         self.random.on_click(lambda _: self.draw()); self.go.on_click(lambda _: self.ask()); self.halt.on_click(lambda _: self._halt.set())
-        self.pick.observe(lambda _: self._open(), 'value'); self.tokens.observe(lambda _: self._look(), 'value')
+        self.on(self.pick, do=self._open); self.on(self.tokens, do=self._look)
 
 @patch
 def _say(self:Playground, text): self.said.value = f'<p role="status">{html.escape(text)}</p>'
@@ -168,7 +168,7 @@ def solutions(
     said = f"{len(found)} solution{'s'*(len(found) != 1)}" if found else 'No solution exists.'
     return f"<details open><summary>{said}</summary><p>{html.escape('; '.join(found))}</p></details>" if found else f'<p>{said}</p>'
 
-# %% ../nbs/22_explorer.ipynb #25-28fcf817
+# %% ../nbs/22_explorer.ipynb #25-408ee2e9
 @patch
 def _pieces(self:Playground, ids): # Tokens as they look in the text, blanks made visible
     texts = [self.pair.tokenizer.decode(ids[:i]) for i in range(len(ids) + 1)]
@@ -176,35 +176,32 @@ def _pieces(self:Playground, ids): # Tokens as they look in the text, blanks mad
 
 @patch
 def _open(self:Playground): # Another answer
-    with self._lock:
-        ids = self.samples[self.pick.value[0]][self.pick.value[1]]['ids'] if self.pick.value else []
-        self._busy = True # The first token is looked at below, once
-        try:
-            self.tokens.options = [(p, j) for j,p in enumerate(self._pieces(ids))]
-            self.tokens.value = 0 if ids else None
-        finally: self._busy = False
-        self._look()
+    ids = self.samples[self.pick.value[0]][self.pick.value[1]]['ids'] if self.pick.value else []
+    self._busy = True # The first token is looked at below, once
+    try:
+        self.tokens.options = [(p, j) for j,p in enumerate(self._pieces(ids))]
+        self.tokens.value = 0 if ids else None
+    finally: self._busy = False
+    self._look()
 
 @patch
 def _look(self:Playground): # Another token
-    with self._lock:
-        if self._busy: return
-        if not self.pick.value or self.tokens.value is None: self.next.value = ''; return
-        (k,i),at,(problem,fmt,temperature) = self.pick.value,self.tokens.value,self.asked
-        r = self.samples[k][i]
-        try: t = next_tokens(self.pair, make_prompt(problem, self.pair.tokenizer, fmt), r['ids'][:at], temperature)
-        except Exception as e: return self._say(f'{type(e).__name__}: {e}') # Not enough memory, for example
-        bar = lambda p: f'<td>{p:.1%} <span class="grpo-meter" style="width:{6*p:.2f}em"></span></td>'
-        lines = ''.join(f"<tr><td>{'▸ ' if row.id == r['ids'][at] else ''}<code>{html.escape(repr(row.token))}</code></td>{bar(row.policy)}{bar(row.base)*(len(self.who) > 1)}</tr>" for row in t.itertuples())
-        head = ''.join(f'<th>{html.escape(name)}</th>' for name in self.who)
-        self.next.value = f'<table class="grpo-table"><tr><th>token {at + 1} of {len(r["ids"])}</th>{head}</tr>{lines}</table>'
+    if not self.pick.value or self.tokens.value is None: self.next.value = ''; return
+    (k,i),at,(problem,fmt,temperature) = self.pick.value,self.tokens.value,self.asked
+    r = self.samples[k][i]
+    try: t = next_tokens(self.pair, make_prompt(problem, self.pair.tokenizer, fmt), r['ids'][:at], temperature)
+    except Exception as e: return self._say(f'{type(e).__name__}: {e}') # Not enough memory, for example
+    bar = lambda p: f'<td>{p:.1%} <span class="grpo-meter" style="width:{6*p:.2f}em"></span></td>'
+    lines = ''.join(f"<tr><td>{'▸ ' if row.id == r['ids'][at] else ''}<code>{html.escape(repr(row.token))}</code></td>{bar(row.policy)}{bar(row.base)*(len(self.who) > 1)}</tr>" for row in t.itertuples())
+    head = ''.join(f'<th>{html.escape(name)}</th>' for name in self.who)
+    self.next.value = f'<table class="grpo-table"><tr><th>token {at + 1} of {len(r["ids"])}</th>{head}</tr>{lines}</table>'
 
 @patch
 def static(self:Playground):
     if not self.asked: return ['<p>Nothing has been asked yet.</p>']
     columns = ''.join(f'<div style="flex:1 1 0;min-width:0">{w.value}</div>' for w in self.answers)
     problem,fmt,temperature = self.asked
-    return [f"<p><b>{', '.join(map(str, problem.nums))} → {problem.target}</b>, {fmt}, temperature {temperature:g}</p>", self.said.value,
+    return [f"<p><b>{puzzle(problem.nums, problem.target)}</b>, {fmt}, temperature {temperature:g}</p>", self.said.value,
             f'<div style="display:flex;gap:12px">{columns}</div>', self.next.value, self.known.value]
 
 # %% ../nbs/22_explorer.ipynb #26-5d8b0fda

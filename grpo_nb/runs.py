@@ -17,7 +17,7 @@ from .provenance import provenance,valid_name
 from .records import kind_of,sync,append_rows,read_rows,to_json,unpack,write_atomic
 from .states import Checkpoint,step_folders,checksum,save_pretrained
 
-# %% ../nbs/06_runs.ipynb #11-3808ff36
+# %% ../nbs/06_runs.ipynb #11-68e07ff7
 def _is_name(n):
     try: return bool(valid_name(n))
     except ValueError: return False # Somebody's folder
@@ -27,7 +27,6 @@ def run_names(
 )->list: # By the alphabet
     "The names of all runs."
     return sorted(n for f in Path(outputs or outputs_dir()).glob('*/manifest.json') if _is_name(n := f.parent.name))
-
 
 class Run:
     "The records of one run. `Run.start` begins or continues one, `Run(name)` opens one that exists."

@@ -4,7 +4,7 @@ from dataclasses import asdict
 import torch
 from grpo_nb.objective import group_advantages
 from grpo_nb.problems import solve
-from grpo_nb.rewards import format_ok, grade
+from grpo_nb.rewards import format_ok, grade, safe_eval
 from grpo_nb.rollouts import Rollout
 from grpo_nb.runs import Run
 from grpo_nb.settings import GRPOConfig
@@ -25,8 +25,8 @@ WRONG = ['<think> {w} = {v} {miss} that will do </think> <answer> {w} </answer>'
 def texts_of(p):
     "Completions of a puzzle that are right, and others that fail in every way."
     a, b, *rest = p.nums
-    w, *_ = sorted((' '.join(map(str, [a, o, b, *(x for n in rest for x in ('+', n))])) for o in '+-*'), key=lambda e: eval(e) == p.target)
-    part, v = f'{a} * {b}', eval(w)
+    w, *_ = sorted((' '.join(map(str, [a, o, b, *(x for n in rest for x in ('+', n))])) for o in '+-*'), key=lambda e: safe_eval(e) == p.target)
+    part, v = f'{a} * {b}', safe_eval(w)
     words = dict(a=a, w=w, v=v, p=part, u=a*b, s=solve(p)[0], t=p.target, miss='too small' if v < p.target else 'too large')
     return [[t.format(**words) for t in ts] for ts in (RIGHT, WRONG)]
 
