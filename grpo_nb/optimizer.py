@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'MasterWeights', 'make_optimizer']
 
-# %% ../nbs/09_optimizer.ipynb #03-86e1b2f0
+# %% ../nbs/09_optimizer.ipynb #03-85fd6eff
 import torch
 from fastcore.basics import patch
+from .ranks import deal, from_owners, length, rank, size, to_first, to_owners
 
 # %% ../nbs/09_optimizer.ipynb #19-661d976a
 OPTIMIZERS = ('adamw_8bit', 'adamw')
@@ -18,7 +19,7 @@ def _adamw(params, kind, **settings):
     from bitsandbytes.optim import AdamW8bit
     return AdamW8bit(params, **settings)
 
-# %% ../nbs/09_optimizer.ipynb #21-6fbaa18d
+# %% ../nbs/09_optimizer.ipynb #21-35baa899
 class MasterWeights:
     "AdamW over float32 masters; the model's own weights are their rounding."
     def __init__(self,
@@ -31,9 +32,14 @@ class MasterWeights:
         weight_decay:float=0., # Pull towards zero, times the learning rate
     ):
         self.params = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        own = lambda p: p.dtype==torch.float32 or not master_weights
-        self.masters = {n: p if own(p) else p.detach().float().clone() for n, p in self.params.items()}
-        self.inner = _adamw([*self.masters.values()], optimizer, lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay)
+        self.owner = dict(zip(self.params, deal([p.numel() for p in self.params.values()], size()))) # The process that keeps a weight's state
+        hollow = lambda p: torch.zeros(1, device=p.device).expand(p.shape)
+        copied = lambda n, p: p.detach().float().clone() if self.mine(n) else hollow(p)
+        self.masters = {n: p if p.dtype==torch.float32 or not master_weights else copied(n, p) for n, p in self.params.items()}
+        self.inner = _adamw([*self.own().values()], optimizer, lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def mine(self, n): return self.owner[n]==rank() # Is this weight ours to move?
+    def own(self): return {n: m for n, m in self.masters.items() if self.mine(n)} # Masters of this process
 
     def pairs(self): # (weight, master) of weights that have one
         return [(p, self.masters[n]) for n, p in self.params.items() if p is not self.masters[n]]
@@ -55,14 +61,16 @@ def collect(self:MasterWeights):
         m.grad = p.grad.float() if m.grad is None else m.grad.add_(p.grad)
         p.grad = None
 
-# %% ../nbs/09_optimizer.ipynb #24-aa3edf51
+# %% ../nbs/09_optimizer.ipynb #24-d351eecd
 @patch
 @torch.no_grad()
 def step(self:MasterWeights):
-    "Step the masters, then round them into the model."
+    "Step the masters, round them into the model, and hand the weights out."
     self.collect()
     self.inner.step()
-    for p, m in self.pairs(): p.copy_(m)
+    for n, m in self.own().items():
+        if (p := self.params[n]) is not m: p.copy_(m)
+    from_owners([p.data for p in self.params.values()], [*self.owner.values()])
 
 @patch
 def zero_grad(self:MasterWeights):
@@ -80,24 +88,31 @@ def make_optimizer(
     "The optimizer of a run."
     return MasterWeights(model, learning_rate, optimizer, master_weights, **kwargs)
 
-# %% ../nbs/09_optimizer.ipynb #44-62b728eb
+# %% ../nbs/09_optimizer.ipynb #44-00936279
 @patch
 def clip_grad_norm(self:MasterWeights,
     max_norm:float, # Greatest length that is let through; infinity only measures
 )->torch.Tensor: # The length before
     "Collect gradients and scale them down to `max_norm`."
     self.collect()
-    return torch.nn.utils.clip_grad_norm_([*self.masters.values()], max_norm)
+    own = [*self.own().values()]
+    whole = length(torch.nn.utils.get_total_norm([m.grad for m in own if m.grad is not None]))
+    torch.nn.utils.clip_grads_with_norm_(own, max_norm, whole)
+    return whole
 
-# %% ../nbs/09_optimizer.ipynb #53-36dad5df
+# %% ../nbs/09_optimizer.ipynb #53-5923865a
 @patch
-def state_dict(self:MasterWeights)->dict: # Name to a tensor of its own on the CPU
-    "All that must survive an interruption, the model's weights aside."
-    res = {f'master.{n}': m for n, m in self.masters.items() if m is not self.params[n]}
-    res |= {f'{k}.{n}': torch.as_tensor(v) for n, m in self.masters.items() for k, v in self.inner.state[m].items()}
-    return {k: v.detach().to('cpu', copy=True).contiguous() for k, v in res.items()}
+def state_dict(self:MasterWeights)->dict: # Name to a tensor of its own on the CPU; with several processes all in the first, nothing elsewhere
+    "All that must survive an interruption, the model's weights aside. Asked in all processes at once."
+    host = lambda v: torch.as_tensor(v).detach().to('cpu', copy=True).contiguous()
+    res = {}
+    for n, m in self.masters.items():
+        kept = {} if m is self.params[n] else {'master': m}
+        here = {f'{k}.{n}': host(v) for k, v in (kept | self.inner.state[m]).items()} if self.mine(n) else None
+        res |= to_first(here, self.owner[n]) or {}
+    return res
 
-# %% ../nbs/09_optimizer.ipynb #55-74733417
+# %% ../nbs/09_optimizer.ipynb #55-5963a01e
 @patch
 @torch.no_grad()
 def load_state_dict(self:MasterWeights,
@@ -112,5 +127,19 @@ def load_state_dict(self:MasterWeights,
     for n, mine in found.items():
         p, m = self.params[n], self.masters[n]
         if (p is m)==('master' in mine): raise KeyError(f'optimizer state and master_weights disagree about master.{n}')
-        if p is not m: p.copy_(m.copy_(mine.pop('master')))
+        if p is not m: p.copy_(master := mine.pop('master'))
+        if not self.mine(n): continue
+        if p is not m: m.copy_(master)
         self.inner.state[m] = {k: v.to(m.device, copy=True) if isinstance(v, torch.Tensor) else v for k, v in mine.items()}
+
+# %% ../nbs/09_optimizer.ipynb #64-eca360d9
+@patch
+@torch.no_grad()
+def exchange(self:MasterWeights):
+    "Add up the gradients of all processes. Nothing to do for one that is alone."
+    if size()==1: return
+    self.collect()
+    for m in self.masters.values(): m.grad = torch.zeros(m.shape, dtype=m.dtype, device=m.device) if m.grad is None else m.grad.contiguous()
+    to_owners([m.grad for m in self.masters.values()], [*self.owner.values()])
+    for n, m in self.masters.items():
+        if not self.mine(n): m.grad = None
