@@ -4,7 +4,7 @@ from unittest.mock import patch
 from statistics import median
 from common import (LEARNING_RATE, Clock, Work, floor, make_optimizer, matmul_rate, parse, parser, plain_backward, plain_update,
                     save, show, torch, train_mode, update)
-from grpo_nb.step import backward
+from grpo_nb.step import backward, lessons_of, overall
 
 
 def padded(*args):
@@ -23,7 +23,7 @@ def gradients(work, batch):
     "Relative error |ours - plain| / |plain| of the whole gradient, in float64, and the two losses."
     model, cfg = work.model, work.cfg
     out = []
-    for run, checkpointing in ((lambda: backward(cfg, model, work.reference, batch, [])["loss"], False),
+    for run, checkpointing in ((lambda: overall(backward(cfg, model, work.reference, batch, [], groups=lessons_of(cfg, batch)))["loss"], False),
                 (lambda: plain_backward(model, work.reference, batch.rollout, batch.advantages, cfg.beta, cfg.temperature), True)):
         with train_mode(model, checkpointing): loss = run()
         out.append((loss, [p.grad for p in model.parameters()]))

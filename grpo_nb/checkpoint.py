@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['PLAN', 'check_beginning', 'periodic_accuracy', 'policy_of', 'save', 'note_saved', 'restore']
 
-# %% ../nbs/10_checkpoint.ipynb #03-698f399e
+# %% ../nbs/10_checkpoint.ipynb #03-5d23bd4d
 from copy import copy, deepcopy
 from dataclasses import asdict
 import torch
 from .lora import check_base, fingerprint, plain_model, trained
+from .ranks import everyone, rank
 from .runs import Run
 from .settings import GRPOConfig
 from .states import Background, generators, save_pretrained, set_generators, snapshot
 
-# %% ../nbs/10_checkpoint.ipynb #08-c9175a32
+# %% ../nbs/10_checkpoint.ipynb #08-f6add4f7
 def check_beginning(
     run:Run, # The run
     model, # The policy as it was loaded, before anything is put back
@@ -22,6 +23,7 @@ def check_beginning(
 ):
     "Note what the run began with, or raise `ValueError` if it was something else."
     now = dict(model_name=fingerprint(model), ref_model=fingerprint(reference) if reference is not None else None)
+    if others := [r for r,o in enumerate(everyone(now)) if o != now]: raise ValueError(f'all processes should load the same weights, but process {others[0]} has others than process {rank()}')
     was = run.manifest.get('began_with', now)
     if other := [k for k in now if now[k] != was[k]]:
         raise ValueError(f"{' and '.join(other)} of run {run.run_name!r} should be what the run began with, but the weights are others now: train under another run_name")
@@ -49,7 +51,7 @@ def policy_of(
     shell.config = deepcopy(plain.config) # It changes with the mode that the policy is in
     return shell,weights
 
-# %% ../nbs/10_checkpoint.ipynb #15-20b2ad7b
+# %% ../nbs/10_checkpoint.ipynb #15-35b2f55b
 def save(
     cfg:GRPOConfig, # Settings, with the plan filled in
     run:Run, # The run
@@ -59,11 +61,13 @@ def save(
     step:int, # Steps done
     beside:Background, # Where the writing is done; its result is the step
 ):
-    "Copy a complete training state, and begin to write it. Raises what went wrong with the save before."
+    "Copy a complete training state, and begin to write it, in the first process. Raises what went wrong with the save before."
+    moments = optimizer.state_dict() # From all processes
+    if rank(): return
     if not (run.policy_dir/'tokenizer.json').exists(): save_pretrained(run.policy_dir, tokenizer)
     shell,weights = policy_of(model)
     names,lora = trained(model),getattr(model, 'lora', None)
-    tensors = dict(weights=snapshot(names) if lora else {n:weights[n] for n in names}, optimizer=optimizer.state_dict(), generators=generators())
+    tensors = dict(weights=snapshot(names) if lora else {n:weights[n] for n in names}, optimizer=moments, generators=generators())
     state = dict(step=step, settings=asdict(cfg), stream=dict(seed=cfg.seed, next_step=step + 1), lora=lora, plan={k:getattr(cfg, k) for k in PLAN},
                  score=periodic_accuracy(cfg, run, step))
     logs = run.log_sizes()

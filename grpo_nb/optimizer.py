@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'MasterWeights', 'make_optimizer']
 
-# %% ../nbs/09_optimizer.ipynb #03-85fd6eff
+# %% ../nbs/09_optimizer.ipynb #03-13b6a9e4
 import torch
 from fastcore.basics import patch
-from .ranks import deal, from_owners, length, rank, size, to_first, to_owners
+from .ranks import deal, from_owners, joint_norm, rank, to_first, to_owners, world_size
 
 # %% ../nbs/09_optimizer.ipynb #19-661d976a
 OPTIMIZERS = ('adamw_8bit', 'adamw')
@@ -19,7 +19,7 @@ def _adamw(params, kind, **settings):
     from bitsandbytes.optim import AdamW8bit
     return AdamW8bit(params, **settings)
 
-# %% ../nbs/09_optimizer.ipynb #21-35baa899
+# %% ../nbs/09_optimizer.ipynb #21-4bffdf5f
 class MasterWeights:
     "AdamW over float32 masters; the model's own weights are their rounding."
     def __init__(self,
@@ -32,7 +32,7 @@ class MasterWeights:
         weight_decay:float=0., # Pull towards zero, times the learning rate
     ):
         self.params = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.owner = dict(zip(self.params, deal([p.numel() for p in self.params.values()], size()))) # The process that keeps a weight's state
+        self.owner = dict(zip(self.params, deal([p.numel() for p in self.params.values()], world_size()))) # The process that keeps a weight's state
         hollow = lambda p: torch.zeros(1, device=p.device).expand(p.shape)
         copied = lambda n, p: p.detach().float().clone() if self.mine(n) else hollow(p)
         self.masters = {n: p if p.dtype==torch.float32 or not master_weights else copied(n, p) for n, p in self.params.items()}
@@ -88,7 +88,7 @@ def make_optimizer(
     "The optimizer of a run."
     return MasterWeights(model, learning_rate, optimizer, master_weights, **kwargs)
 
-# %% ../nbs/09_optimizer.ipynb #44-00936279
+# %% ../nbs/09_optimizer.ipynb #44-a2a00ce1
 @patch
 def clip_grad_norm(self:MasterWeights,
     max_norm:float, # Greatest length that is let through; infinity only measures
@@ -96,7 +96,7 @@ def clip_grad_norm(self:MasterWeights,
     "Collect gradients and scale them down to `max_norm`."
     self.collect()
     own = [*self.own().values()]
-    whole = length(torch.nn.utils.get_total_norm([m.grad for m in own if m.grad is not None]))
+    whole = joint_norm(torch.nn.utils.get_total_norm([m.grad for m in own if m.grad is not None]))
     torch.nn.utils.clip_grads_with_norm_(own, max_norm, whole)
     return whole
 
@@ -132,12 +132,12 @@ def load_state_dict(self:MasterWeights,
         if p is not m: m.copy_(master)
         self.inner.state[m] = {k: v.to(m.device, copy=True) if isinstance(v, torch.Tensor) else v for k, v in mine.items()}
 
-# %% ../nbs/09_optimizer.ipynb #64-eca360d9
+# %% ../nbs/09_optimizer.ipynb #64-5970a809
 @patch
 @torch.no_grad()
 def exchange(self:MasterWeights):
     "Add up the gradients of all processes. Nothing to do for one that is alone."
-    if size()==1: return
+    if world_size()==1: return
     self.collect()
     for m in self.masters.values(): m.grad = torch.zeros(m.shape, dtype=m.dtype, device=m.device) if m.grad is None else m.grad.contiguous()
     to_owners([m.grad for m in self.masters.values()], [*self.owner.values()])

@@ -54,7 +54,7 @@ def _trim(ids, logps, stops, pad): # Rows cut after their first end: ids, mask, 
     mask, truncated = mask[:,:T], ~end.any(1)
     return ids[:,:T].masked_fill(~mask, pad), mask.float(), logps[:,:T].masked_fill(~mask, 0), truncated
 
-# %% ../nbs/04_rollouts.ipynb #14-5501209f
+# %% ../nbs/04_rollouts.ipynb #14-e523ac5e
 @torch.no_grad()
 def generate(
     model:torch.nn.Module, # The policy, in whatever mode
@@ -66,6 +66,7 @@ def generate(
     seed:int=0, # Of all darts
     top_k:int=0, # Tokens to keep; 0 keeps all
     top_p:float=1., # Probability to keep; 1 keeps all
+    coming:list=None, # How often each prompt came before, where this is a part of a larger call
     engine:str='auto', # 'plain', 'packed', 'graph'; auto: the fastest for this model and device
 )->Rollout: # len(prompts)*n rows
     "Sample `n` completions of each prompt."
@@ -77,7 +78,7 @@ def generate(
     enc = tokenizer(list(prompts), padding=True, padding_side='left', add_special_tokens=False, return_tensors='pt').to(model.device)
     stops = torch.tensor(_stop_ids(model, tokenizer), device=model.device)
     prompt_ids, prompt_mask = (enc[o].repeat_interleave(n, 0) for o in ('input_ids', 'attention_mask'))
-    u = darts(seed, list(prompts), n, max_new_tokens).to(model.device)
+    u = darts(seed, list(prompts), n, max_new_tokens, coming).to(model.device)
     cut = dict(top_k=top_k, top_p=top_p) if top_k or top_p < 1 else {}
     with generate_mode(model):
         make = ENGINES[choose_engine(model) if engine == 'auto' else engine]

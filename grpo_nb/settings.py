@@ -164,13 +164,14 @@ class UpdateSettings(Settings):
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0',
                   lora_rank='>= 0', lora_alpha='> 0')
 
-# %% ../nbs/09_settings.ipynb #54-290ad284
+# %% ../nbs/09_settings.ipynb #54-148a789a
 @dataclass(frozen=True)
 class RecordSettings(Settings):
     "Where it runs and what it writes."
     device: str = 'auto'            # 'auto', 'cpu', 'cuda', 'cuda:1'
     dtype: Literal['auto','float32','bfloat16'] = 'auto' # Weights; auto: bfloat16 on a GPU, float32 without
-    num_threads: int|None = None    # torch's CPU threads; None: torch's choice
+    num_processes: int = 1          # Processes that train together on each machine, one for each GPU; under Slurm on every node of the job
+    num_threads: int|None = None    # torch's CPU threads in each process; None: torch's choice
     micro_batch_size: int|None = None # Completions in one forward and backward pass, at most a group; None: as many as fit
     gradient_checkpointing: bool|None = None # Recompute activations in the backward pass; None: where memory asks for it
     offload_reference: bool = False # Keep the reference off the GPU between uses
@@ -181,7 +182,7 @@ class RecordSettings(Settings):
     stop_when: Literal['never','decline','guard','either'] = 'never' # End early: the trained format's held-out accuracy has declined, or a guard trips
     log_every: int = 10             # Steps between log lines, figures and sample completions
     save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
-    limits = dict(num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
+    limits = dict(num_processes='>= 1', num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
 # %% ../nbs/09_settings.ipynb #56-d8314e9d
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLER', 'dump', 'note', 'attempt', 'longest_prompts', 'worst_batch', 'roomy', 'settle', 'rehearsal']
 
-# %% ../nbs/10_step_faults.ipynb #03-4ccef579
+# %% ../nbs/10_step_faults.ipynb #03-0a69fde2
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 import torch
@@ -17,13 +17,14 @@ from .models import generate_mode, train_mode, offload
 from .optimizer import make_optimizer
 from .problems import generate_problems
 from .prompts import make_prompt
+from .ranks import decide, rank, world_size
 from .rollouts import Rollout
 from .runs import Run
 from .settings import GRPOConfig
 from .states import Checkpoint, snapshot, write_folder
 from .step import Batch, backward, completion_rows, planned, update
 
-# %% ../nbs/10_step_faults.ipynb #08-33759764
+# %% ../nbs/10_step_faults.ipynb #08-be9f00aa
 def dump(
     run:Run, # The run
     cfg:GRPOConfig, # Its settings
@@ -37,9 +38,10 @@ def dump(
     ro,path = batch.rollout,run.checkpoints_dir/f'dump-{step:08d}'
     kept = {k:getattr(ro, k) for k in ('prompt_ids', 'prompt_mask', 'completion_ids', 'mask', 'logps')}
     tensors = dict(batch=dict(kept, advantages=batch.advantages), weights=trained(model), optimizer=optimizer.state_dict())
-    return Checkpoint(write_folder(path, {k:snapshot(v) for k,v in tensors.items()}, dict(step=step, why=why, settings=asdict(cfg), completions=completion_rows(batch, step))))
+    if not rank(): write_folder(path, {k:snapshot(v) for k,v in tensors.items()}, dict(step=step, why=why, settings=asdict(cfg), completions=completion_rows(batch, step)))
+    return Checkpoint(path)
 
-# %% ../nbs/10_step_faults.ipynb #11-c39a4817
+# %% ../nbs/10_step_faults.ipynb #11-a73a9f08
 def note(
     run:Run, # The run
     step:int, # The step
@@ -61,7 +63,8 @@ def _halved(cfg, model, optimizer, step, why): # Settings for a second attempt
 def _left_out(cfg, run, model, optimizer, batch, step, e): # As `attempt` returns it; `e` is what `update` raised
     wrong = str(e)
     optimizer.zero_grad()
-    n = sum(f['fault'] == 'not finite' for f in note(run, step, fault='not finite', said=wrong))
+    faults = note(run, step, fault='not finite', said=wrong)
+    n = decide(lambda: sum(f['fault'] == 'not finite' for f in faults))
     where = f'; what it was is in {dump(run, cfg, model, optimizer, batch, step, wrong).path.relative_to(run.outputs)}' if n <= 2 else '' # Two dumps tell enough
     if cfg.on_nonfinite == 'stop' or not isinstance(e, FloatingPointError): raise type(e)(wrong + where) from None
     print(f'{wrong}, and is left out{where}')
@@ -129,14 +132,14 @@ def roomy(
     try: yield
     except torch.OutOfMemoryError as e: raise torch.OutOfMemoryError(f"there is not memory enough for {what}: set {way_out} ({str(e).split(chr(10))[0]})") from None
 
-# %% ../nbs/10_step_faults.ipynb #33-366a80a3
+# %% ../nbs/10_step_faults.ipynb #33-9d18248c
 def settle(
     cfg:GRPOConfig, # Settings
     model, # The policy
     tokenizer, # Its tokenizer
 )->GRPOConfig: # The same with `micro_batch_size` and `gradient_checkpointing` filled in
     "Plan the micro-batches for the longest step that may come."
-    moments = sum(p.numel() for p in model.parameters() if p.requires_grad)*(8 if cfg.optimizer == 'adamw' else 2)
+    moments = sum(p.numel() for p in model.parameters() if p.requires_grad)*(8 if cfg.optimizer == 'adamw' else 2)//world_size()
     return planned(cfg, model, longest_prompts(cfg, tokenizer)[0].shape[1], cfg.max_new_tokens, cfg.batch_size*cfg.grad_accum_steps, moments)
 
 # %% ../nbs/10_step_faults.ipynb #35-fcbb3465
