@@ -38,7 +38,7 @@ def check_processes(
     if processes(cfg) > 1 and ':' in cfg.device: raise ValueError(f"device should be 'auto', 'cuda' or 'cpu' with several processes, which take a GPU each, got {cfg.device!r}")
     if gpus and cfg.num_processes > gpus: raise ValueError(f'num_processes should be at most {gpus}, the number of GPUs here, got {cfg.num_processes}')
 
-# %% ../nbs/10_processes.ipynb #11-2d7f7caf
+# %% ../nbs/10_processes.ipynb #11-ab5fa8fb
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--max-restarts=0']
 
 def command(
@@ -50,7 +50,7 @@ def command(
     if nodes() == 1: return [*TORCHRUN, '--standalone', *work]
     with socket.socket() as s: s.bind(('', 0)); port = s.getsockname()[1]
     meet = [f'--nnodes={nodes()}', f'--master-addr={socket.gethostname()}', f'--master-port={port}']
-    each = f'exec {shlex.join([*TORCHRUN, *meet])} --node-rank="$SLURM_NODEID" {shlex.join(work)}'
+    each = f'trap "" TERM; exec {shlex.join([*TORCHRUN, *meet])} --node-rank="$SLURM_NODEID" {shlex.join(work)}'
     return ['srun', f'--nodes={nodes()}', '--ntasks-per-node=1', '--kill-on-bad-exit=1', '--cpu-bind=none', 'bash', '-c', each]
 
 # %% ../nbs/10_processes.ipynb #14-d1d52686

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# One training run on one GPU, submitted from the top of the repository; settings are arguments:
-#   sbatch slurm/train.sh run_name r1 iterations 1200 learning_rate 1e-6
-# Without a run_name the run is called train-JOBID. Its record: outputs/records/RUN.ipynb
+# One training run, submitted from the top of the repository; settings are arguments:
+#   sbatch slurm/train.sh run_name r1 iterations 1200 learning_rate 1e-6                      on one GPU
+#   slurm/train.sh nodes 2 gpus 4 run_name r1 batch_size 8                                    on 4 GPUs of each of 2 nodes: submits itself
+#   sbatch --nodes=2 --gres=gpu:4 slurm/train.sh run_name r1 batch_size 8                     the same
+# A run takes all GPUs of its job, one process for each (`num_processes` sets another number for each node). Without a run_name the run is called train-JOBID. Its record: outputs/records/RUN.ipynb
 # Limits of the job are sbatch's own options: sbatch --time=07:00:00 --partition=a100 slurm/train.sh ...
 # Beforehand, where there is network:  make env ACCEL=cuda  and  tools/prefetch.sh Qwen/Qwen2.5-1.5B-Instruct
 #
@@ -28,4 +30,14 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
+while [[ ${1:-} == nodes || ${1:-} == gpus ]]; do  # what the job is to have, before the settings
+  [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || { echo "$1 should be a whole number above 0, got '${2:-}'" >&2; exit 2; }
+  [[ $1 == nodes ]] && asks+=("--nodes=$2") || asks+=("--gres=gpu:$2")
+  shift 2
+done
+if [ -n "${asks:-}" ]; then
+  [ -z "${SLURM_JOB_ID:-}" ] || { echo "nodes and gpus are for submitting; this is job $SLURM_JOB_ID already: sbatch ${asks[*]} slurm/train.sh ..." >&2; exit 2; }
+  command -v sbatch >/dev/null || { echo "nodes and gpus are for a cluster, and sbatch is not here: set num_processes to use several GPUs of this machine" >&2; exit 2; }
+  exec sbatch "${asks[@]}" slurm/train.sh "$@"
+fi
 exec tools/job.sh nbs/10_training.ipynb train "$@"  # which takes this shell's place: the signal reaches its trap

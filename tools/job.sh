@@ -6,7 +6,7 @@ notebook=$1 kind=$2; shift 2
 (( $# % 2 == 0 )) || { echo "Settings come as NAME VALUE pairs, and the last of these has no value: $*" >&2; exit 2; }
 for ((i = 1; i < $#; i += 2)); do
   value=$((i + 1))
-  case ${!i} in run_name) run=${!value} ;; resume) resume=${!value} ;; esac
+  case ${!i} in run_name) run=${!value} ;; resume) resume=${!value} ;; num_processes) processes=${!value} ;; esac
 done
 job=${SLURM_JOB_ID:-} here=$(dirname "${BASH_SOURCE[0]}")
 if [ -z "${run:-}" ]; then
@@ -39,6 +39,8 @@ def same(v, a):
 sys.exit(not all(same(s.get(k), a) for k, a in zip(sys.argv[2::2], sys.argv[3::2])))' "$folder/manifest.json" "$@" 2>/dev/null
 }
 [[ $kind == train && $state == done ]] && as_asked "$@" && { say "Run $run is done already, with these settings: nothing to do"; exit 0; }
+# One process for each GPU that Slurm gave the job on a node
+[[ $kind == train && -z ${processes:-} && ${SLURM_GPUS_ON_NODE:-1} != 1 ]] && set -- "$@" num_processes "$SLURM_GPUS_ON_NODE"
 [[ $kind == train && $state != new && -z ${resume:-} ]] && set -- "$@" resume True
 say "Job ${job:-without Slurm} on $(uname -n), segment $((${SLURM_RESTART_COUNT:-0} + 1)): $notebook, run $run ($(at))"
 

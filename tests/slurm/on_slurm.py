@@ -1,4 +1,4 @@
-"""The scripts in slurm/ on a real Slurm of one node: `make test-slurm`, not part of `make test`.
+"""The scripts in slurm/ on a real Slurm of this machine: `make test-slurm`, not part of `make test`.
 
 Installs Debian's Slurm where it is missing, starts it on loopback as root in a temporary folder, submits the scripts with the
 small model, takes jobs off the machine in every way that a cluster knows, and stops all that it started.
@@ -7,6 +7,7 @@ import json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
+import psutil
 import pytest
 
 HERE, ROOT = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2]
@@ -19,6 +20,7 @@ SHORT = SMALL | dict(iterations=4, batch_size=2, num_generations=4, max_new_toke
 EXAM = dict(run_name='exam', models='Base:small', num_problems=40, max_new_tokens=16, device='cpu')
 TIMES = ('rollout_s', 'scoring_s', 'update_s', 'tokens_per_s', 'peak_memory_mb')
 ASKED, STOPPED = (re.compile(rf'\[(.+?)\] {said}') for said in ('Slurm asks to stop', r'Run \S+ stopped \('))
+TWINS = ('twin1', 'twin2')  # two nodes that are this machine as well
 OVER = ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'PREEMPTED', 'NODE_FAIL')
 began = time.time()
 
@@ -58,9 +60,9 @@ def slurm():
     home = Path(tempfile.mkdtemp(prefix='slurm-'))
     home.chmod(0o711)  # munged wants everybody to be able to reach its socket
     host = socket.gethostname().split('.')[0]
-    for d in ('state', 'spool'): (home/d).mkdir()
+    for d in ('state', *(f'spool-{n}' for n in (host, *TWINS))): (home/d).mkdir()
     for f in ('gpu0', 'gpu1'): (home/f).touch()
-    filled = dict(HOST=host, DIR=str(home), PORT1=str(free_port()), PORT2=str(free_port()))
+    filled = dict(HOST=host, DIR=str(home), **{f'PORT{i}':str(free_port()) for i in (1, 2, 3, 4)})
     for f in ('slurm.conf', 'gres.conf'): (home/f).write_text(re.sub('|'.join(filled), lambda m: filled[m[0]], (HERE/f).read_text()))
     (home/'munge.key').write_bytes(os.urandom(128))
     (home/'munge.key').chmod(0o600)
@@ -69,21 +71,21 @@ def slurm():
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit('stopped by SIGTERM'))  # so that what follows `yield` is done even then
     daemons = []
     def start(*command):
-        out = open(home/f'{command[0]}.out', 'w')
+        out = open(home/f'{command[0]}-{len(daemons)}.out', 'w')
         daemons.append(subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True))
     try:
         start('munged', '--foreground', *munge)
         until((home/'munge.socket').exists, 'munged', 20)
         start('slurmctld', '-D')
-        start('slurmd', '-D')
-        until(lambda: 'idle' in sh('sinfo', '--noheader', '--format=%T'), 'slurmd', 30)
+        for n in (host, *TWINS): start('slurmd', '-D', '-N', n)
+        until(lambda: set(sh('sinfo', '--noheader', '--Node', '--format=%T').split()) == {'idle'}, 'slurmd', 30)
         say(sh('sinfo', '--version').strip(), 'runs on', host)
         yield home
     except TimeoutError as e:
         logs = ''.join(f'\n{f.name}: {f.read_text()[-1500:]}' for f in sorted(home.glob('*.out')))
         pytest.fail(f'Slurm does not start: {e}{logs}', pytrace=False)
     finally:
-        if len(daemons) == 3: stop_jobs()
+        if len(daemons) == 5: stop_jobs()
         for d in reversed(daemons): d.terminate()
         for d in daemons:
             try: d.wait(10)
@@ -272,6 +274,37 @@ def test_sweep_twice(site, stories):
     say('sweep done; the same again')
     sweep()
     assert site.contents(*runs) == before
+
+def test_two_nodes_train_one_run(site):
+    "A process on each of two nodes, brought together by srun and torchrun; interrupted once; as one process does it."
+    work = SMALL | dict(iterations=8, batch_size=2, num_generations=4, max_new_tokens=16, save_every=2, optimizer='adamw')
+    alone = site.submit('train', run_name='alone', **work)
+    number = site.submit('train', '--partition=twins', '--nodes=2', '--gres=none', '--mem=4G', run_name='pair', **work)
+    until(reaches(site, 'pair', 2), 'step 2 of run pair')
+    sh('scancel', '--signal=USR1', '--batch', number, check=True)
+    for job_id in (alone, number): assert ended(job_id) == ('COMPLETED', '0:0'), site.log(f'grpo-train-{job_id}')[-3000:]
+    m = site.manifest('pair')
+    assert (m['state'], m['processes'], m['nodes'], job(number)['Restarts']) == ('done', 2, 2, '1')
+    rewards = lambda run: [r['reward'] for r in site.rows(run)]
+    assert len(rewards('pair')) == 8 and rewards('pair') == rewards('alone')
+    say(f'job {number}: two nodes, requeued once, {len(m["starts"])} segments, as one process alone')
+
+def test_a_lost_process_ends_the_job(site):
+    number = site.submit('train', '--partition=twins', '--nodes=2', '--gres=none', '--mem=4G', run_name='lost', **LONG | dict(iterations=1000))
+    until(reaches(site, 'lost', 2), 'step 2 of run lost')
+    second = next(p for p in psutil.process_iter() if 'grpo_nb.training' in p.cmdline() and 'lost' in p.cmdline() and p.environ().get('RANK') == '1')
+    second.kill()
+    assert ended(number) == ('FAILED', '3:0'), site.log(f'grpo-train-{number}')[-3000:]
+    m = site.manifest('lost')
+    assert m['state'] == 'failed' and 'process 1 was killed by SIGKILL' in m['error'], m
+    until(lambda: not [p for p in psutil.process_iter() if 'grpo_nb.training' in p.cmdline() and 'lost' in p.cmdline()], 'the end of its processes', 30)
+    say(f'job {number}: {m["error"]}')
+
+def test_train_submits_itself(site):
+    said = sh('slurm/train.sh', 'nodes', 2, 'gpus', 3, 'run_name', 'asks', cwd=site.folder, env=site.env)
+    number = re.search(r'Submitted batch job (\d+)', said)
+    assert not number and 'not available' in said, said  # There are no two nodes with three GPUs here: sbatch says so
+    assert 'nodes should be a whole number above 0' in sh('slurm/train.sh', 'nodes', 'two', cwd=site.folder, env=site.env)
 
 def test_bad_settings_end_with_exit_code_2(site, stories):
     bad = site.submit('train', run_name='bad', model_name='small', learning_rat='1e-5')
