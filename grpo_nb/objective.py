@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'group_advantages', 'TokenLogps', 'gather_logps', 'token_logps', 'kl_k3', 'loss_weights', 'grpo_loss',
-           'mean_stats']
+           'truncated_weights', 'mean_stats']
 
 # %% ../nbs/05_objective.ipynb #03-b413b74a
 import torch
@@ -131,7 +131,18 @@ def grpo_loss(
     clipped = torch.where(A > 0, ratio > 1+high, (ratio < 1-epsilon) & (A < 0))
     return total, dict(tokens=mask.sum(), kl=(kl.detach()*mask).sum(), clip_fraction=(clipped*mask).sum())
 
-# %% ../nbs/05_objective.ipynb #67-9704a952
+# %% ../nbs/05_objective.ipynb #58-0fe790a5
+def truncated_weights(
+    logps:torch.Tensor,         # The trainer's own log-probs of the tokens, before any update, (R, T)
+    sampler_logps:torch.Tensor, # The log-probs that the sampling engine gave, (R, T)
+    mask:torch.Tensor,          # Completion mask, (R, T)
+    cap:float=2.0,              # C: what a token may count at most
+)->torch.Tensor: # Weights (R, T) without gradient, 0 outside the mask
+    "Truncated importance weights: what each token counts for when another engine drew it."
+    if not cap >= 1: raise ValueError(f'cap should be >= 1, got {cap!r}')
+    return (logps.detach() - sampler_logps).exp().clamp(max=cap).masked_fill(mask == 0, 0)
+
+# %% ../nbs/05_objective.ipynb #74-9704a952
 def mean_stats(
     stats:list, # One dict of sums a micro-batch; the key 'tokens' holds its number of tokens
 )->dict: # The same keys as floats: means over all tokens; 'tokens' stays a total

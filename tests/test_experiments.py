@@ -17,7 +17,7 @@ def last_line(done): return done.stdout.strip().splitlines()[-1]
 
 def test_experiments_have_one_parameters_cell():
     tagged = {p.stem:sum('parameters' in c['metadata'].get('tags', []) for c in json.loads(p.read_text(encoding='utf-8'))['cells']) for p in PAGES}
-    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '20_eval', '21_inference', '22_report', '29_corrections', '30_study', '31_writeup'}
+    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '13_planning', '20_eval', '21_inference', '22_report', '29_corrections', '30_study', '31_writeup'}
     assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
 
 @pytest.mark.parametrize('page', EXPERIMENTS)
@@ -73,6 +73,12 @@ def test_memory_is_profiled(tmp_path):
     assert done.returncode == 0, done.stdout[-4000:]
     shown = (tmp_path/'memory.ipynb').read_text()
     assert all(part in shown for part in ('activations', 'optimizer', 'reference')) and all(f'{gb} GB' in shown for gb in (16, 24, 40, 80))
+
+def test_a_run_is_planned(tmp_path):
+    done = papermill('13_planning', tmp_path/'plan.ipynb', tmp_path, model='Qwen2.5-14B', card='H200', cards=16, iterations=300, beta=0.0)
+    assert done.returncode == 0, done.stdout[-4000:]
+    shown = (tmp_path/'plan.ipynb').read_text(encoding='utf-8')
+    assert '**Qwen2.5-14B on 16 × H200**, 300 steps' in shown and 'fastest within the budget' in shown and 'GFLOP/s' in shown
 
 @pytest.mark.xdist_group('trained')
 def test_inference_answers(trained):
@@ -134,6 +140,7 @@ def test_corrections_are_measured_once(tmp_path):
     ('10_training', dict(model_name='hf://no-such-owner/no-such-model'), 'no-such-owner'),
     ('10_training', dict(device='cuda:99'), 'device should be'),
     ('12_small_model', dict(skill_step=3), 'skill_steps'),
+    ('13_planning', dict(model='Qwen2.5-8B'), 'model should be one of'),
     ('20_eval', dict(num_problem=3), 'num_problems'),
     ('20_eval', dict(num_problems=9999), 'num_problems should be at most 505'),
     ('30_study', dict(rows='half-shot'), 'rows should be'),
