@@ -131,7 +131,7 @@ class TaskSettings(Settings):
     seed: int = 0                   # Problems and samples of step k depend on (seed, k) only
     limits = dict(mix_oneshot='>= 0, <= 1', num_count='>= 2, <= 6', seed='>= 0')
 
-# %% ../nbs/09_settings.ipynb #50-2900b1f6
+# %% ../nbs/09_settings.ipynb #50-cc045b25
 @dataclass(frozen=True)
 class RolloutSettings(Settings):
     "How completions are sampled."
@@ -141,8 +141,12 @@ class RolloutSettings(Settings):
     grad_accum_steps: int = 1       # Batches a step
     max_new_tokens: int = 160       # Longest completion, in tokens
     temperature: float = 1.2        # Sampling temperature, also that of the log-probs in ratio and KL
+    rollout: Literal['own','vllm'] = 'own' # Who samples: the engines of this repository, or vLLM in the same process
+    rollout_memory: float = 0.3     # Share of the GPU's memory that vLLM may take
+    importance_cap: float = 2.0     # The most that a token may count that another engine drew
     refill: bool|None = None        # Draw new problems for unanimous groups; None: only with loss dapo
-    limits = dict(iterations='>= 1', batch_size='>= 1', num_generations='>= 2', grad_accum_steps='>= 1', max_new_tokens='>= 1', temperature='> 0, <= 5')
+    limits = dict(iterations='>= 1', batch_size='>= 1', num_generations='>= 2', grad_accum_steps='>= 1', max_new_tokens='>= 1', temperature='> 0, <= 5',
+                  rollout_memory='> 0, < 1', importance_cap='>= 1')
 
 # %% ../nbs/09_settings.ipynb #52-2feb0810
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class RecordSettings(Settings):
     save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
     limits = dict(num_processes='>= 1', num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
-# %% ../nbs/09_settings.ipynb #56-d8314e9d
+# %% ../nbs/09_settings.ipynb #56-d6221742
 @dataclass(frozen=True)
 class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     "All settings of a training run. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -198,6 +202,7 @@ class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
         if self.lora_rank and self.offload_reference and not self.ref_model:
             raise ValueError(f'offload_reference should be False with lora_rank > 0 unless ref_model names another model, got True: the reference is the policy without its adapter')
         if self.lora_rank and self.lora_alpha is None: fill('lora_alpha', 2*self.lora_rank)
+        if self.rollout == 'vllm' and self.num_processes > 1: raise ValueError(f"num_processes should be 1 with rollout 'vllm', which has processes of its own, got {self.num_processes!r}")
         if self.refill is None: fill('refill', self.loss == 'dapo')
         if self.epsilon_high is None: fill('epsilon_high', 0.28 if self.loss == 'dapo' else self.epsilon)
     @classmethod

@@ -7,7 +7,7 @@ __all__ = ['Batch', 'join', 'whole', 'sample_batch', 'select', 'collect', 'side_
            'lessons_of', 'loss_of', 'gradients', 'backward', 'overall', 'untouched', 'update', 'metrics_row',
            'peak_rss', 'completion_rows']
 
-# %% ../nbs/10_step.ipynb #03-ef04df9b
+# %% ../nbs/10_step.ipynb #03-8f9334ad
 import os, sys, time
 from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from .draws import comings
 from .models import offload, train_mode
-from .objective import group_advantages, grpo_loss, loss_weights, mean_stats
+from .objective import group_advantages, grpo_loss, loss_weights, mean_stats, truncated_weights
 from .packing import free_bytes, plan_rows, score
 from .prompts import make_prompt
 from .ranks import deal, everyone, neighbours, rank, share, together, world_size
@@ -64,20 +64,22 @@ def whole(
     parts = everyone(to(b, 'cpu'))
     return replace(to(join(parts), b.advantages.device), **{k:max(getattr(p, k) for p in parts) for k in ('rollout_s','scoring_s')})
 
-# %% ../nbs/10_step.ipynb #09-95608111
+# %% ../nbs/10_step.ipynb #09-606f4e07
 def sample_batch(
     cfg:GRPOConfig, # Settings
     model, # The policy
     tokenizer, # Its tokenizer
     step:int, # The step, from 1
     part:int=0, # Which draw of this step
+    engine=None, # Who samples: a `Served`; None: the policy itself
 )->Batch: # `batch_size * grad_accum_steps` groups
     "Draw problems, sample a group of completions for each, and grade them."
     t0,fmt,G = time.perf_counter(),step_format(cfg, step),cfg.num_generations
     problems = step_problems(cfg, step, part)
     prompts = [make_prompt(p, tokenizer, fmt) for p in problems]
     problems,prompts,before = (share(l) for l in (problems, prompts, comings(prompts)))
-    ro = generate(model, tokenizer, prompts, G, cfg.temperature, cfg.max_new_tokens, step_seed(cfg.seed, step, part), coming=before)
+    how = dict(n=G, temperature=cfg.temperature, max_new_tokens=cfg.max_new_tokens, seed=step_seed(cfg.seed, step, part))
+    ro = engine.generate(model, tokenizer, prompts, **how) if engine else generate(model, tokenizer, prompts, **how, coming=before)
     t1,rows = time.perf_counter(),[p for p in problems for _ in range(G)]
     grades = [grade(t, p, fmt, truncated=bool(c)) for t,p,c in zip(ro.texts, rows, ro.truncated)]
     adv = group_advantages(torch.tensor([g.reward for g in grades]), G, 'none' if cfg.loss == 'dr_grpo' else 'std')
@@ -94,22 +96,23 @@ def select(
     rollout = Rollout(**{k:pick(v) for k,v in vars(b.rollout).items()})
     return replace(b, rollout=rollout, **{k:pick(getattr(b, k)) for k in ('problems','grades','well_formed','advantages')})
 
-# %% ../nbs/10_step.ipynb #15-437d9aeb
+# %% ../nbs/10_step.ipynb #15-08df316b
 def collect(
     cfg:GRPOConfig, # Settings
     model, # The policy
     tokenizer, # Its tokenizer
     step:int, # The step, from 1
+    engine=None, # Who samples: a `Served`, which sleeps afterwards; None: the policy itself
 )->Batch: # The step's batch
     "The batch of a step; with `refill`, unanimous groups give way to groups drawn anew."
     G,full = cfg.num_generations,cfg.batch_size*cfg.grad_accum_steps*cfg.num_generations
     mixed,rest,draws = [],[],[]
     for part in range(MAX_DRAWS if cfg.refill else 1):
-        b = sample_batch(cfg, model, tokenizer, step, part)
-        if not cfg.refill: return b
-        draws.append(b)
+        draws.append(b := sample_batch(cfg, model, tokenizer, step, part, engine))
         for g in range(0, full, G): (mixed if b.advantages[g:g+G].any() else rest).append(select(b, list(range(g, g+G))))
         if len(mixed)*G >= full: break
+    if engine: engine.sleep()
+    if not cfg.refill: return b
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
@@ -170,7 +173,7 @@ def lessons_of(
     tokens = batch.rollout.mask.view(len(A), -1).sum(1).tolist()
     return [g for g,r in zip(groups, deal([tokens[g] for g in groups], world_size())) if r == rank()]
 
-# %% ../nbs/10_step.ipynb #26-f77cf215
+# %% ../nbs/10_step.ipynb #26-b512f538
 def loss_of(
     cfg:GRPOConfig, # Settings, planned
     model, # The policy, in training mode
@@ -185,11 +188,15 @@ def loss_of(
     mask,T = parts[-1],parts[-1].shape[1]
     with torch.no_grad(): ref = known[1] if known else score(reference, *parts, cfg.temperature) if reference else None
     logps,entropy = score(model, *parts, cfg.temperature, True, cfg.gradient_checkpointing)
-    old = known[0] if known else logps.detach()
-    loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, weights[rows,:T], cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
-    return loss,{**s, 'entropy': entropy.sum(), 'loss': loss.detach()},(old, ref)
+    old,w,gap = known[0] if known else logps.detach(),weights[rows,:T],{}
+    if cfg.rollout != 'own':
+        theirs = batch.rollout.logps[rows,:T]
+        w,apart = w*truncated_weights(old, theirs, mask, cfg.importance_cap),(old - theirs)*mask
+        gap = dict(logp_gap=apart.abs().sum(), logp_gap_max=apart.abs().max(), capped_share=(apart.exp() > cfg.importance_cap).sum())
+    loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, w, cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
+    return loss,{**s, **gap, 'entropy': entropy.sum(), 'loss': loss.detach()},(old, ref)
 
-# %% ../nbs/10_step.ipynb #28-3c7503ce
+# %% ../nbs/10_step.ipynb #28-20d3acf3
 def gradients(
     losses:list, # A function for each micro-batch, giving a tuple that begins with its loss
     params:list, # Weights to be learned
@@ -231,9 +238,10 @@ def overall(
 )->dict: # loss; kl, entropy and clip_fraction as means a token
     "The figures of a batch, from those of the micro-batches of all processes."
     stats = [s for part in everyone(stats) for s in part]
-    return {**mean_stats([{k:v for k,v in s.items() if k != 'loss'} for s in stats]), 'loss': sum(s['loss'] for s in stats)}
+    most = {k:max(s[k] for s in stats) for k in ('logp_gap_max',) if k in stats[0]} # The one that does not add up
+    return {**mean_stats([{k:v for k,v in s.items() if k not in ('loss', *most)} for s in stats]), **most, 'loss': sum(s['loss'] for s in stats)}
 
-# %% ../nbs/10_step.ipynb #33-51c1b781
+# %% ../nbs/10_step.ipynb #36-51c1b781
 @contextmanager
 def untouched(
     step:int, # The step
@@ -271,7 +279,7 @@ def update(
             optimizer.zero_grad()
     return {**stats, 'grad_norm':norm, 'learning_rate':lr, 'update_s':time.perf_counter() - t0}
 
-# %% ../nbs/10_step.ipynb #39-71aaf3ad
+# %% ../nbs/10_step.ipynb #42-6f2c6ea9
 def metrics_row(
     cfg:GRPOConfig, # Settings
     batch:Batch, # The step's batch
@@ -288,11 +296,11 @@ def metrics_row(
     row = dict(step=step, prompt_format=batch.fmt, reward=r.mean(), reward_std=r.view(-1, G).std(1).mean(), accuracy=right.mean(),
         format_rate=sum(batch.well_formed)/len(r), completion_length=lengths.mean(), truncated_share=batch.rollout.truncated.float().mean(),
         all_right_share=(per_group == 1).float().mean(), all_wrong_share=(per_group == 0).float().mean(),
-        **{k:stats[k] for k in ('loss','kl','entropy','clip_fraction','grad_norm','learning_rate')},
+        **{k:stats[k] for k in ('loss','kl','entropy','clip_fraction','grad_norm','learning_rate','logp_gap','logp_gap_max','capped_share') if k in stats},
         rollout_s=batch.rollout_s, scoring_s=batch.scoring_s, update_s=stats['update_s'], tokens_per_s=lengths.sum()/seconds, peak_memory_mb=peak/2**20, **{k:True for k in ('skipped',) if k in stats})
     return {k:float(v) if isinstance(v, torch.Tensor) else v for k,v in row.items()}
 
-# %% ../nbs/10_step.ipynb #40-b4ef3342
+# %% ../nbs/10_step.ipynb #43-b4ef3342
 def peak_rss()->int: # Bytes
     "The most memory that this process has held so far."
     import resource

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HELD_OUT', 'MAY_CHANGE', 'AT_ONCE', 'evaluation_problems', 'begin', 'logged', 'ask', 'watched', 'at_once',
-           'stop_button', 'log_line', 'LiveFigure', 'time_to_stop', 'ready', 'loop', 'steady', 'train', 'main',
-           'GRPOConfig']
+           'stop_button', 'log_line', 'LiveFigure', 'time_to_stop', 'ready', 'sampler', 'loop', 'steady', 'train',
+           'main', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-7b3fc478
+# %% ../nbs/10_training.ipynb #03-4deb5f47
 import os, sys, time
 from dataclasses import asdict, replace
 import pandas as pd
@@ -24,14 +24,15 @@ from .optimizer import make_optimizer
 from .plotting import save_figures
 from .problems import overlap, problem_fingerprint
 from .processes import at_work, check_processes, follow, nodes, processes
-from .prompts import PROMPT_FORMATS
+from .prompts import PROMPT_FORMATS, make_prompt
 from .ranks import decide, everyone, share
 from .runs import Run
 from .scoring import accuracy_table, ceiling, evaluate, problem_set
+from .served import VLLMEngine, check_parity, check_rollout
 from .settings import GRPOConfig
 from .states import Background
 from .step import collect, completion_rows, metrics_row
-from .step_faults import SMALLER, attempt, rehearsal, roomy, settle
+from .step_faults import SMALLER, attempt, longest_prompts, rehearsal, roomy, settle
 from .stopping import should_stop
 from .stream import lessons, problem_stream, trained_on
 
@@ -49,7 +50,7 @@ def evaluation_problems(
     n = cfg.report_problems if kind == 'report' else cfg.val_batch_size
     return [] if n == 0 else problem_set(HELD_OUT[cfg.split], cfg.num_count, n)
 
-# %% ../nbs/10_training.ipynb #11-3a005322
+# %% ../nbs/10_training.ipynb #11-9f884aec
 MAY_CHANGE = ('iterations', 'stop_when', 'log_every', 'eval_every', 'save_every', 'on_nonfinite', 'rehearse', 'num_processes')
 
 def begin(
@@ -57,7 +58,7 @@ def begin(
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->Run: # The run, in state 'running'
     "Check names and folders and open the run's records; no weights are loaded yet. Raises `ValueError`, or an `OSError` for what is not there, is there already, or is in use."
-    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg)
+    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, 'cuda' if cfg.device == 'auto' else cfg.device)
     said = [check_model(n, outputs, cfg.device) for n in (cfg.model_name, cfg.ref_model if cfg.beta else None) if n]
     sets = {k:evaluation_problems(cfg, k) for k in ('periodic','report')}
     drawn = trained_on(lessons(cfg.model_name, outputs)) + problem_stream(cfg)
@@ -195,7 +196,22 @@ def ready(
     run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN})
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
-# %% ../nbs/10_training.ipynb #33-ea59419b
+# %% ../nbs/10_training.ipynb #33-0a15c828
+def sampler(
+    cfg:GRPOConfig, # Settings, planned
+    run:Run, # The run
+    model, # The policy
+    tokenizer, # Its tokenizer
+    make=VLLMEngine, # What makes the other engine
+): # A `Served`, or None where the policy samples itself. Raises `RuntimeError` if the two do not agree
+    "Who samples."
+    if cfg.rollout == 'own': return None
+    engine = make(model, length=longest_prompts(cfg, tokenizer)[0].shape[1] + cfg.max_new_tokens, memory=cfg.rollout_memory)
+    asked = [make_prompt(p, tokenizer, cfg.prompt_format) for p in problem_stream(cfg)[:32]]
+    run.heartbeat(0, parity=check_parity(engine, model, tokenizer, asked, min(64, cfg.max_new_tokens)))
+    return engine
+
+# %% ../nbs/10_training.ipynb #35-8e4f5d04
 def loop(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -204,6 +220,7 @@ def loop(
     "The steps of a run that has begun."
     cfg,tok,model,ref,opt = ready(cfg, run)
     step = saved = restore(run, model, opt)
+    engine = sampler(cfg, run, model, tok)
     row,why,beside = None,'',Background()
     report = lambda: ask(cfg, run, model, tok, step, 'report', temperatures=(0., 1.))
     if not step and not report(): return 0,'',True
@@ -223,7 +240,7 @@ def loop(
                     saved = step
                 if over or halt: break
                 step += 1
-                with roomy('sampling', SMALLER): batch = collect(cfg, model, tok, step)
+                with roomy('sampling', SMALLER): batch = collect(cfg, model, tok, step, engine)
                 stats,cfg = attempt(cfg, run, model, ref, opt, batch, step)
                 row,completions = metrics_row(cfg, batch, stats, step),completion_rows(batch, step)
                 run.log_completions(completions)
@@ -235,7 +252,7 @@ def loop(
     if why: tqdm.write(f'stopped after step {step}: {why}')
     return step,why,halt or not report()
 
-# %% ../nbs/10_training.ipynb #35-2534e161
+# %% ../nbs/10_training.ipynb #37-2534e161
 def steady(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -267,7 +284,7 @@ def train(
     if later: tqdm.write(f'asked to stop: saved after step {step}; it goes on with resume=True' if step else 'asked to stop before the first step')
     return run.finish('preempted' if later else 'done', step=step, stopped=why or None)
 
-# %% ../nbs/10_training.ipynb #37-16ab4256
+# %% ../nbs/10_training.ipynb #39-16ab4256
 def main():
     "A process of a run that has begun; the arguments are those of `at_work`."
     if 'RANK' not in os.environ or len(sys.argv) < 3: sys.exit('grpo_nb.training is started by torchrun for a run that has begun: set num_processes, as in `papermill nbs/10_training.ipynb out.ipynb -p num_processes 2`')
