@@ -48,8 +48,8 @@ def at_step(k, change):
     "For the child: do something before a step is learned from."
     import grpo_nb.training as T
     collect = T.collect
-    def patched(cfg, model, tok, step):
-        batch = collect(cfg, model, tok, step)
+    def patched(cfg, model, tok, step, *rest):
+        batch = collect(cfg, model, tok, step, *rest)
         return (change(batch) or batch) if step == k else batch
     T.collect = patched
 

@@ -18,9 +18,9 @@ BREAK = '''import os, sys
 if os.environ.get('RANK') == '1':
     import grpo_nb.step as step
     collect = step.collect
-    def broken(cfg, model, tokenizer, k):
+    def broken(cfg, model, tokenizer, k, *rest):
         if k == 3: raise ValueError('seven is not a target')
-        return collect(cfg, model, tokenizer, k)
+        return collect(cfg, model, tokenizer, k, *rest)
     step.collect = broken
 '''
 

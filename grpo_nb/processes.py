@@ -23,7 +23,7 @@ from .settings import GRPOConfig
 from .states import Checkpoint
 from .tail import Tail
 
-# %% ../nbs/10_processes.ipynb #07-0809ce1c
+# %% ../nbs/10_processes.ipynb #07-0b61fed2
 def nodes()->int: return int(os.environ.get('SLURM_JOB_NUM_NODES', 1)) # Machines: those of the Slurm job, or this one
 
 def processes(cfg:GRPOConfig)->int: return cfg.num_processes*nodes() # That train a run, on all machines
@@ -33,8 +33,8 @@ def check_processes(
 ):
     "Raise `ValueError` for more processes than there is work or GPUs for."
     prompts,gpus = cfg.batch_size*cfg.grad_accum_steps,torch.cuda.device_count() if cfg.device != 'cpu' and torch.cuda.is_available() else 0
-    where = f'on each of {nodes()} nodes, ' if nodes() > 1 else ''
-    if processes(cfg) > prompts: raise ValueError(f'num_processes should be at most {prompts//nodes()} {where}one for each of the {prompts} prompts of a step, got {cfg.num_processes}')
+    where = f' on each of {nodes()} nodes' if nodes() > 1 else ''
+    if processes(cfg) > prompts: raise ValueError(f'num_processes should be at most {prompts//nodes()}{where}, one for each of the {prompts} prompts of a step, got {cfg.num_processes}')
     if processes(cfg) > 1 and ':' in cfg.device: raise ValueError(f"device should be 'auto', 'cuda' or 'cpu' with several processes, which take a GPU each, got {cfg.device!r}")
     if gpus and cfg.num_processes > gpus: raise ValueError(f'num_processes should be at most {gpus}, the number of GPUs here, got {cfg.num_processes}')
 
