@@ -87,7 +87,7 @@ def base_model(
 
 def _own(run): return f'the small model shipped with grpo_nb {run.manifest["provenance"].get("grpo_nb", "")}'.strip() if 'the small model' in run.manifest.get('model', '') else 'a local model'
 
-# %% ../nbs/23_sharing.ipynb #27-f444f6f2
+# %% ../nbs/23_sharing.ipynb #27-10c4c750
 def _table(head, rows): return '\n'.join([f"| {' | '.join(map(str, r))} |" for r in (head, ['---']*len(head), *rows)])
 
 def _accuracy(run, found):
@@ -104,17 +104,22 @@ def _lessons(run, s):
     met = f"Of the {exam['problems']} puzzles of the report, {exam['same_problem']} were among them and {exam['same_multiset']} had the numbers of one." if exam.get('problems') else 'How many puzzles of an exam were among them is not recorded.'
     return f"By GRPO ({describe_lessons(taught)}): {len(drawn)} distinct Countdown puzzles of {s['num_count']} numbers, split `{s['split']}`, drawn from seed {s['seed']}. {met}"
 
-def _load(where, s, tokens):
+def _tokenizer_class(run): # What loads this tokenizer: AutoTokenizer gives every Qwen2 model Qwen's own byte-pair tokenizer, whatever its folder says
+    f = run.policy_dir/'tokenizer_config.json'
+    said = json.loads(f.read_text('utf-8')).get('tokenizer_class') if f.exists() else None
+    return 'PreTrainedTokenizerFast' if said in ('PreTrainedTokenizerFast', 'TokenizersBackend') else 'AutoTokenizer'
+
+def _load(where, s, tokens, kind):
     ask = "Using the numbers [4, 7, 3], create an expression that equals 25. Use each of the 3 numbers exactly once, with the operations + - * (no division) and parentheses where they help."
     return f'''```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-tok,model = AutoTokenizer.from_pretrained('{where}'),AutoModelForCausalLM.from_pretrained('{where}')
+from transformers import AutoModelForCausalLM, {kind}
+tok,model = {kind}.from_pretrained('{where}'),AutoModelForCausalLM.from_pretrained('{where}')
 chat = [dict(role='system', content='You are a careful solver of arithmetic puzzles.'), dict(role='user', content='{ask}')]
 ids = tok(tok.apply_chat_template(chat, tokenize=False, add_generation_prompt=True), add_special_tokens=False, return_tensors='pt').input_ids
 print(tok.decode(model.generate(ids, max_new_tokens={tokens}, do_sample=False)[0, ids.shape[1]:]))
 ```'''
 
-# %% ../nbs/23_sharing.ipynb #28-b9b77fff
+# %% ../nbs/23_sharing.ipynb #28-ca870aa2
 def model_card(
     run:Run, # A training run
     repo_id:str='me/policy', # Where the policy goes, as owner/name
@@ -137,11 +142,11 @@ def model_card(
         'Settings': ('What differs from the defaults of grpo_nb:\n\n' + _table(['setting', 'value', 'default'], differ)) if differ else 'The defaults of grpo_nb.',
         'Where it comes from': f"grpo_nb {source.get('grpo_nb', 'unknown')}, commit `{source.get('git_commit', 'unknown')}`{changed}; torch {source.get('torch', 'unknown')}, transformers {source.get('transformers', 'unknown')}; {source.get('gpu') or source.get('cpu') or 'an unknown machine'}.",
         'Limits': 'It was rewarded for puzzles of this kind and these prompts only; what else it says was neither trained nor measured. One training run is one draw: other seeds end elsewhere.' + ('' if base is None else ' The revision of the base model was not recorded.'),
-        'How to load it': _load(repo_id, s, s['max_new_tokens'])}
+        'How to load it': _load(repo_id, s, s['max_new_tokens'], _tokenizer_class(run))}
     body = '\n\n'.join(f"{'#' if i == 0 else '##'} {k}\n\n{v}" for i,(k,v) in enumerate(parts.items()))
     return f'---\n{data.to_yaml()}\n---\n\n{body}\n'
 
-# %% ../nbs/23_sharing.ipynb #36-3fd752c7
+# %% ../nbs/23_sharing.ipynb #38-3fd752c7
 def push(
     run:Run, # A training run with a policy
     repo_id:str, # Where on the Hub, as owner/name
