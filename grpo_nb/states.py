@@ -178,7 +178,15 @@ class Background:
         job,self.job = self.job,None
         return job.result()
 
-# %% ../nbs/05_states.ipynb #43-5a5b7788
+# %% ../nbs/05_states.ipynb #44-7b015948
+def _for_older(folder): # Say what transformers 5 says so that 4 understands it
+    def amend(name, change):
+        if not (f := folder/name).exists(): return
+        was = json.loads(f.read_text('utf-8'))
+        if (now := change(was)) != was: f.write_text(json.dumps(now, indent=2, ensure_ascii=False) + '\n', 'utf-8')
+    amend('tokenizer_config.json', lambda c: {**c, 'tokenizer_class':'PreTrainedTokenizerFast'} if c.get('tokenizer_class') == 'TokenizersBackend' else c)
+    amend('config.json', lambda c: {**c, 'rope_theta':r['rope_theta']} if 'rope_theta' in (r := c.get('rope_parameters') or {}) and 'rope_theta' not in c else c)
+
 def save_pretrained(
     folder:str|Path, # The folder that others load
     *parts, # Objects with a `save_pretrained` of their own: a model, its tokenizer
@@ -191,6 +199,7 @@ def save_pretrained(
     for part in parts:
         one_file = dict(max_shard_size='100GB', state_dict=weights) if isinstance(part, torch.nn.Module) else {}
         part.save_pretrained(new, **one_file)
+    _for_older(new)
     for f in new.iterdir(): sync(f); os.replace(f, folder/f.name)
     new.rmdir(); sync(folder)
     return folder

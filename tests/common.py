@@ -5,7 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(p for p in (ROOT/'nbs').glob('*.ipynb') if not p.name.startswith(('.', '_')))
 NUMBERED = [p for p in PAGES if re.match(r'\d\d_', p.name)]
-EXPERIMENTS = {p.stem:p for p in PAGES if p.stem in ('10_training', '11_memory', '12_small_model', '13_planning', '20_eval', '21_inference', '22_report', '29_corrections', '30_study', '31_writeup')}
+EXPERIMENTS = {p.stem:p for p in PAGES if p.stem in ('10_training', '11_memory', '12_small_model', '13_planning', '20_eval', '21_inference', '22_report', '23_sharing', '29_corrections', '30_study', '31_writeup')}
 names = lambda pages: [p.stem for p in pages]
 
 def cells(page, kind=None):

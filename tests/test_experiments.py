@@ -17,7 +17,7 @@ def last_line(done): return done.stdout.strip().splitlines()[-1]
 
 def test_experiments_have_one_parameters_cell():
     tagged = {p.stem:sum('parameters' in c['metadata'].get('tags', []) for c in json.loads(p.read_text(encoding='utf-8'))['cells']) for p in PAGES}
-    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '13_planning', '20_eval', '21_inference', '22_report', '29_corrections', '30_study', '31_writeup'}
+    assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '13_planning', '20_eval', '21_inference', '22_report', '23_sharing', '29_corrections', '30_study', '31_writeup'}
     assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
 
 @pytest.mark.parametrize('page', EXPERIMENTS)
@@ -107,6 +107,15 @@ def test_a_report_is_plain_html(trained):
     assert all(any(s in p for p in pages) for s in ('step 2 of 2', '<svg', 'class="grpo-card', 'step 1, ', 'step 2, ', 'no difference shown'))
 
 @pytest.mark.xdist_group('trained')
+def test_sharing_is_rehearsed(trained):
+    done = papermill('23_sharing', trained/'share.ipynb', trained, run_name='smoke', repo_id='me/smoke')
+    assert done.returncode == 0, done.stdout[-4000:]
+    card,listed = (trained/'smoke/hub/README.md').read_text(), json.loads((trained/'smoke/hub/files.json').read_text())
+    assert card.startswith('---\n') and '| zero-shot | greedy | 4 |' in card and 'would send' in (trained/'share.ipynb').read_text()
+    sizes = {p.name:p.stat().st_size for p in (trained/'checkpoints/smoke/policy').iterdir()} | {'README.md':len(card.encode())}
+    assert {f['file']:f['bytes'] for f in listed['files']} == sizes
+
+@pytest.mark.xdist_group('trained')
 def test_a_run_that_exists_is_left_alone(trained):
     before = contents(trained)
     done = papermill('10_training', trained.parent/'again.ipynb', trained, run_name='smoke', learning_rate=2e-4, **TINY)
@@ -148,6 +157,8 @@ def test_corrections_are_measured_once(tmp_path):
     ('21_inference', dict(temperature=9), 'temperature should be >= 0, <= 5, got 9'),
     ('21_inference', dict(run_name='no_such_run'), 'no_such_run'),
     ('22_report', dict(run_name='no_such_run'), 'no_such_run'),
+    ('23_sharing', dict(run_name='no_such_run'), 'no_such_run'),
+    ('23_sharing', dict(repo_id='no-owner'), "repo_id should be owner/name of letters, digits, '-', '_' and '.', got 'no-owner'"),
     ('29_corrections', dict(policy='no_such_run'), 'no_such_run'),
 ], ids=lambda v: next(iter(v)) if isinstance(v, dict) else None)
 def test_refused_in_one_sentence(page, wrong, said, tmp_path):

@@ -22,7 +22,7 @@ def test_every_requirement_has_an_exact_version():
     flat = lambda s: re.split(r'[<>=\s]', s)[0].lower().replace('_', '-')
     project = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']
     extras = project['optional-dependencies']
-    wanted = project['dependencies'] + [r for e,rs in extras.items() if e != 'vllm' for r in rs]
+    wanted = project['dependencies'] + [r for e,rs in extras.items() if e not in ('vllm', 'env') for r in rs]
     pinned = {flat(l) for l in (ROOT/'constraints.txt').read_text().splitlines() if '==' in l}
     assert not {flat(r) for r in wanted} - pinned
 
