@@ -168,7 +168,7 @@ class UpdateSettings(Settings):
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0',
                   lora_rank='>= 0', lora_alpha='> 0')
 
-# %% ../nbs/09_settings.ipynb #54-148a789a
+# %% ../nbs/09_settings.ipynb #54-27bdde91
 @dataclass(frozen=True)
 class RecordSettings(Settings):
     "Where it runs and what it writes."
@@ -186,6 +186,7 @@ class RecordSettings(Settings):
     stop_when: Literal['never','decline','guard','either'] = 'never' # End early: the trained format's held-out accuracy has declined, or a guard trips
     log_every: int = 10             # Steps between log lines, figures and sample completions
     save_every: int = 100           # Steps between checkpoints, besides the one at the end; 0: only that one
+    report_to: str = 'none'         # Trackers that get each row of metrics too, with spaces between: trackio, wandb, tensorboard
     limits = dict(num_processes='>= 1', num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
 # %% ../nbs/09_settings.ipynb #56-d6221742

@@ -7,7 +7,7 @@ __all__ = ['HELD_OUT', 'MAY_CHANGE', 'AT_ONCE', 'evaluation_problems', 'begin', 
            'stop_button', 'log_line', 'LiveFigure', 'time_to_stop', 'ready', 'sampler', 'loop', 'steady', 'train',
            'main', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-4deb5f47
+# %% ../nbs/10_training.ipynb #03-ebf14e94
 import os, sys, time
 from dataclasses import asdict, replace
 import pandas as pd
@@ -25,7 +25,8 @@ from .plotting import save_figures
 from .problems import overlap, problem_fingerprint
 from .processes import at_work, check_processes, follow, nodes, processes
 from .prompts import PROMPT_FORMATS, make_prompt
-from .ranks import decide, everyone, share
+from .ranks import decide, everyone, rank, share
+from .records import read_rows
 from .runs import Run
 from .scoring import accuracy_table, ceiling, evaluate, problem_set
 from .served import VLLMEngine, check_parity, check_rollout
@@ -35,6 +36,7 @@ from .step import collect, completion_rows, metrics_row
 from .step_faults import SMALLER, attempt, longest_prompts, rehearsal, roomy, settle
 from .stopping import should_stop
 from .stream import lessons, problem_stream, trained_on
+from .trackers import Trackers, check_trackers
 
 # %% ../nbs/10_training.ipynb #04-d329888b
 _all_ = ['GRPOConfig']
@@ -50,15 +52,15 @@ def evaluation_problems(
     n = cfg.report_problems if kind == 'report' else cfg.val_batch_size
     return [] if n == 0 else problem_set(HELD_OUT[cfg.split], cfg.num_count, n)
 
-# %% ../nbs/10_training.ipynb #11-9f884aec
-MAY_CHANGE = ('iterations', 'stop_when', 'log_every', 'eval_every', 'save_every', 'on_nonfinite', 'rehearse', 'num_processes')
+# %% ../nbs/10_training.ipynb #11-b86e5216
+MAY_CHANGE = ('iterations', 'stop_when', 'log_every', 'eval_every', 'save_every', 'on_nonfinite', 'rehearse', 'num_processes', 'report_to')
 
 def begin(
     cfg:GRPOConfig, # Settings
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->Run: # The run, in state 'running'
     "Check names and folders and open the run's records; no weights are loaded yet. Raises `ValueError`, or an `OSError` for what is not there, is there already, or is in use."
-    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, 'cuda' if cfg.device == 'auto' else cfg.device)
+    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, 'cuda' if cfg.device == 'auto' else cfg.device); check_trackers(cfg.report_to)
     said = [check_model(n, outputs, cfg.device) for n in (cfg.model_name, cfg.ref_model if cfg.beta else None) if n]
     sets = {k:evaluation_problems(cfg, k) for k in ('periodic','report')}
     drawn = trained_on(lessons(cfg.model_name, outputs)) + problem_stream(cfg)
@@ -211,7 +213,7 @@ def sampler(
     run.heartbeat(0, parity=check_parity(engine, model, tokenizer, asked, min(64, cfg.max_new_tokens)))
     return engine
 
-# %% ../nbs/10_training.ipynb #35-8e4f5d04
+# %% ../nbs/10_training.ipynb #35-f25c4537
 def loop(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -221,9 +223,10 @@ def loop(
     cfg,tok,model,ref,opt = ready(cfg, run)
     step = saved = restore(run, model, opt)
     engine = sampler(cfg, run, model, tok)
-    row,why,beside = None,'',Background()
+    row,why,beside,told = None,'',Background(),'none' if rank() else cfg.report_to
     report = lambda: ask(cfg, run, model, tok, step, 'report', temperatures=(0., 1.))
     if not step and not report(): return 0,'',True
+    trackers = Trackers(told, run.run_name, asdict(cfg), run.dir, read_rows(run.dir/'metrics.jsonl') if cfg.resume else (), cfg.resume)
     with tqdm(total=cfg.iterations, initial=step, desc=run.run_name, disable=not watched()) as bar:
         try:
             while True:
@@ -245,10 +248,11 @@ def loop(
                 row,completions = metrics_row(cfg, batch, stats, step),completion_rows(batch, step)
                 run.log_completions(completions)
                 run.log_metrics(row)
+                trackers.log(row, step)
                 run.heartbeat(step=step)
                 bar.update()
                 if not beside.busy: note_saved(run, beside)
-        finally: note_saved(run, beside)
+        finally: trackers.finish(); note_saved(run, beside)
     if why: tqdm.write(f'stopped after step {step}: {why}')
     return step,why,halt or not report()
 

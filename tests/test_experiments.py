@@ -148,6 +148,8 @@ def test_corrections_are_measured_once(tmp_path):
     ('10_training', dict(model_name='no_such_run'), 'no_such_run'),
     ('10_training', dict(model_name='hf://no-such-owner/no-such-model'), 'no-such-owner'),
     ('10_training', dict(device='cuda:99'), 'device should be'),
+    ('10_training', dict(report_to='mlflow'), 'report_to should be'),
+    ('10_training', dict(num_processes=99), 'num_processes should be at most 4'),
     ('12_small_model', dict(skill_step=3), 'skill_steps'),
     ('13_planning', dict(model='Qwen2.5-8B'), 'model should be one of'),
     ('20_eval', dict(num_problem=3), 'num_problems'),

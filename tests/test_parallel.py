@@ -45,6 +45,18 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(tmp_path):
     assert done.returncode == 1 and 'is started by torchrun for a run that has begun' in done.stdout.splitlines()[-1]
     assert not (tmp_path/'many').exists()
 
+def test_metrics_go_to_tensorboard(tmp_path):
+    "Each step once, also where a run goes on on another number of processes."
+    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    settings = dict(report_to='tensorboard', iterations=2, report_problems=0, log_every=2)
+    run = train(config('told', **settings), outputs=tmp_path)
+    train(config('told', **settings | dict(iterations=4, resume=True, num_processes=2)), outputs=tmp_path)
+    seen = accumulator.EventAccumulator(str(run.dir/'tensorboard'))
+    seen.Reload()
+    scalars = next(seen.Scalars(t) for t in seen.Tags()['scalars'] if t.endswith('reward'))
+    assert [s.step for s in scalars] == [1, 2, 3, 4]
+    assert [s.value for s in scalars] == pytest.approx(run.metrics.reward.tolist())
+
 def test_another_engine_samples(tmp_path, monkeypatch):
     "The path that vLLM takes, with a copy of the policy in its place: proof of parity, weights handed over at each step, gap logged."
     import grpo_nb.training as T
