@@ -6,7 +6,7 @@
 __all__ = ['PROBE', 'load_tokenizer', 'check_device', 'load_model', 'check_model', 'load_reference', 'offload', 'train_mode',
            'generate_mode', 'tiny_model']
 
-# %% ../nbs/03_models.ipynb #03-d25731ab
+# %% ../nbs/03_models.ipynb #03-46fc4d67
 import copy, hashlib, json
 from contextlib import contextmanager
 from functools import partial
@@ -17,8 +17,10 @@ from safetensors.torch import load as load_tensors
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging
+from .bits import keep_word, quantisation
 from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_name
-from .lora import merge_adapter, plain_model
+from .lora import adapter_targets, merge_adapter, plain_model
+from .lora_folder import NOTE, read_adapter
 
 # %% ../nbs/03_models.ipynb #08-8b185720
 @contextmanager
@@ -84,10 +86,25 @@ def check_device(
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
     raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
 
-# %% ../nbs/03_models.ipynb #28-8ec7eaf4
-def _weights(name, kind, home, dtype):
+# %% ../nbs/03_models.ipynb #28-1af617a8
+def _note(kind, path):
+    "What a checkpoint or a folder says of its adapter; None where it has none."
+    step, file = kind=='step', Path(path)/('state.json' if kind=='step' else NOTE)
+    if kind=='hub' or not file.exists(): return None
+    with _refused(f'{file} could not be read', 'a complete checkpoint' if step else f'the {NOTE} that was written with the adapter'):
+        note = json.loads(file.read_text())
+        return note.get('lora') if step else note
+
+def _check_whole(name, kind, note):
+    "Refuse a model whose weights are not in its own folder."
+    if note or kind=='step': raise ValueError(f"model_name should be a model with all its weights in a folder or on the hub with load_in_4bit, load_in_8bit or export 'adapter', got {name!r}, which is {'an adapter' if note else 'a step of a run'}")
+
+# %% ../nbs/03_models.ipynb #29-3fbc98af
+def _weights(name, kind, home, dtype, device, bits):
     "The model in a folder or on the hub, if its tensors are those of its configuration."
-    model, info = _open(AutoModelForCausalLM, home, kind, config=_config(home, kind), dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True)
+    dtype = getattr(torch, dtype)
+    few = dict(quantization_config=quantisation(bits, dtype), device_map={'':device}) if bits else {}
+    model, info = _open(AutoModelForCausalLM, home, kind, config=_config(home, kind), dtype=dtype, use_safetensors=True, output_loading_info=True, **few)
     lost, extra = sorted(info['missing_keys']), sorted(info['unexpected_keys'] if kind!='hub' else ())
     if lost or extra: raise ValueError(f"the weights of model_name={name!r} do not fit its config.json: {len(lost)} tensors missing, {len(extra)} unknown, first {(lost + extra)[0]!r}; allowed: {ALLOWED}")
     return model
@@ -97,6 +114,7 @@ def load_model(
     dtype:str='auto', # 'float32', 'bfloat16', or 'auto': bfloat16 on a GPU, float32 without
     device:str='auto', # 'cpu', 'cuda', 'cuda:1', ..., or 'auto': a GPU where there is one
     outputs:str|Path|None=None, # Folder of all runs; None finds it
+    bits:int=0, # 4 or 8: hold the matrices of the layers in so many bits
 )->torch.nn.Module: # A causal language model in eval mode
     "Load a model's weights from safetensors."
     check_device(device)
@@ -104,45 +122,50 @@ def load_model(
     if device=='auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype=='auto': dtype = 'float32' if device=='cpu' else 'bfloat16'
     if dtype not in ('float32', 'bfloat16'): raise ValueError(f"dtype={dtype!r}; allowed: 'auto', 'float32', 'bfloat16'")
-    note = _note(path) if kind=='step' else None
-    model = load_model(note['base'], dtype, 'cpu', outputs) if note else _weights(name, kind, _home(kind, path), dtype)
-    if kind=='step': _put(model, path, note)
+    note = _note(kind, path)
+    if bits: _check_whole(name, kind, note)
+    if not note: model = _weights(name, kind, _home(kind, path), dtype, device, bits)
+    elif few := note.get('bits'): model = load_model(note['base'], note['dtype'], device, outputs, few) # As it was when the adapter was trained
+    else: model = load_model(note['base'], dtype, 'cpu', outputs)
+    if note or kind=='step': _put(model, path, note, getattr(torch, dtype))
     model.source = dict(small='small', hub=f'hf://{path}', folder=str(Path(path).resolve())).get(kind, name)
-    return model.to(device).eval()
+    return (keep_word(model) if bits else model.to(device)).eval()
 
-# %% ../nbs/03_models.ipynb #38-46034c29
+# %% ../nbs/03_models.ipynb #39-d9fdbddd
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it
     device:str='auto', # Where the model is wanted; matters to the name 'auto' only
+    whole:bool=False, # Does it have to be a folder of its own, to be quantised or to be the base of an exported adapter?
+    targets:str|None=None, # Setting `lora_targets`; None: no layers are asked for by name
 )->str: # What the name means, in the sentence of `resolve_model_name`
     "Make sure that a model can be opened, without reading its weights."
     kind, path, sentence = resolve_model_name(name, outputs, device)
     load_tokenizer(name, outputs, device)
-    _config(_home(kind, path), kind)
-    if kind=='step' and (note := _note(path)): check_model(note['base'], outputs, device)
+    cfg,note = _config(_home(kind, path), kind),_note(kind, path)
+    if whole: _check_whole(name, kind, note)
+    if targets is not None:
+        with torch.device('meta'): adapter_targets(AutoModelForCausalLM.from_config(cfg), targets)
+    if note: check_model(note['base'], outputs, device)
     if kind!='hub' and not any(Path(path).glob('*.safetensors')):
         raise FileNotFoundError(f'model_name={name!r} has no *.safetensors in {path}; allowed: {ALLOWED}')
     return sentence
 
-# %% ../nbs/03_models.ipynb #43-f7a1a737
-def _note(step):
-    "What a checkpoint says of its adapter; None where it has none."
-    state = Path(step)/'state.json'
-    with _refused(f'{state} could not be read', 'a complete checkpoint'): return json.loads(state.read_text()).get('lora') if state.exists() else None
-
-def _put(model, step, note=None):
-    "Replace a policy's weights by those of a checkpoint of the same run, or merge its adapter in."
+# %% ../nbs/03_models.ipynb #44-19bc4573
+def _put(model, step, note, dtype):
+    "Replace a policy's weights by those of a checkpoint of the same run, or merge an adapter in."
+    if (Path(step)/NOTE).exists():
+        with _refused(f'the adapter in {step} could not be merged', 'the base that it was trained on'): return merge_adapter(model, read_adapter(step)[0], note, dtype)
     with _refused(f"{Path(step)/'weights.safetensors'} could not be opened", 'a complete checkpoint'):
         data = (Path(step)/'weights.safetensors').read_bytes()
         noted = json.loads((Path(step)/'manifest.json').read_text()).get('weights.safetensors', {}).get('sha256')
         if noted not in (None, hashlib.sha256(data).hexdigest()): raise ValueError('other bytes than were written')
-        if note: return merge_adapter(model, load_tensors(data), note)
+        if note: return merge_adapter(model, load_tensors(data), note, dtype)
         lost, extra = model.load_state_dict(load_tensors(data), strict=False)
         if wrong := extra + [n for n, _ in model.named_parameters() if n in lost]: raise ValueError(f'{len(wrong)} tensors do not match, first {wrong[0]}')
     return model
 
-# %% ../nbs/03_models.ipynb #53-b8819f43
+# %% ../nbs/03_models.ipynb #58-b8819f43
 def load_reference(
     model:str|torch.nn.Module, # The policy to copy, or any model name
     **kwargs # For `load_model`, where a name was given
@@ -152,7 +175,7 @@ def load_reference(
     ref = copy.deepcopy(model) if plain is model else plain
     return ref.requires_grad_(False).eval()
 
-# %% ../nbs/03_models.ipynb #57-0efa1785
+# %% ../nbs/03_models.ipynb #62-0efa1785
 @contextmanager
 def offload(
     model:torch.nn.Module|None, # A frozen model; may be None where not enabled
@@ -167,12 +190,12 @@ def offload(
     finally:
         for t, h in zip(tensors, home): t.data = h
 
-# %% ../nbs/03_models.ipynb #62-13516f58
+# %% ../nbs/03_models.ipynb #67-13516f58
 def _checkpointing(model): return any(getattr(m, 'gradient_checkpointing', False) for m in model.modules())
 
 def _set_checkpointing(model, on): model._set_gradient_checkpointing(on, partial(checkpoint, use_reentrant=False))
 
-# %% ../nbs/03_models.ipynb #68-274a9efe
+# %% ../nbs/03_models.ipynb #73-274a9efe
 def _switch(model, training, checkpointing, use_cache):
     model.train(training)
     if checkpointing!=_checkpointing(model): _set_checkpointing(model, checkpointing)
@@ -185,7 +208,7 @@ def _mode(model, *mode):
     try: yield model
     finally: _switch(model, *was)
 
-# %% ../nbs/03_models.ipynb #69-c08ffb9a
+# %% ../nbs/03_models.ipynb #74-c08ffb9a
 def train_mode(
     model:torch.nn.Module, # The policy
     gradient_checkpointing:bool=True, # Compute activations twice instead of keeping them
@@ -199,7 +222,7 @@ def generate_mode(
     "A block for sampling: KV cache, no checkpointing."
     return _mode(model, False, False, True)
 
-# %% ../nbs/03_models.ipynb #78-b4d04aa2
+# %% ../nbs/03_models.ipynb #83-b4d04aa2
 def tiny_model(
     vocab_size:int=64, # Number of tokens
     seed:int=0, # Of the weights
