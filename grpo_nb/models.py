@@ -86,7 +86,7 @@ def check_device(
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
     raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
 
-# %% ../nbs/03_models.ipynb #28-1af617a8
+# %% ../nbs/03_models.ipynb #28-64f039db
 def _note(kind, path):
     "What a checkpoint or a folder says of its adapter; None where it has none."
     step, file = kind=='step', Path(path)/('state.json' if kind=='step' else NOTE)
@@ -99,7 +99,6 @@ def _check_whole(name, kind, note):
     "Refuse a model whose weights are not in its own folder."
     if note or kind=='step': raise ValueError(f"model_name should be a model with all its weights in a folder or on the hub with load_in_4bit, load_in_8bit or export 'adapter', got {name!r}, which is {'an adapter' if note else 'a step of a run'}")
 
-# %% ../nbs/03_models.ipynb #29-3fbc98af
 def _weights(name, kind, home, dtype, device, bits):
     "The model in a folder or on the hub, if its tensors are those of its configuration."
     dtype = getattr(torch, dtype)
@@ -131,7 +130,7 @@ def load_model(
     model.source = dict(small='small', hub=f'hf://{path}', folder=str(Path(path).resolve())).get(kind, name)
     return (keep_word(model) if bits else model.to(device)).eval()
 
-# %% ../nbs/03_models.ipynb #39-d9fdbddd
+# %% ../nbs/03_models.ipynb #38-d9fdbddd
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it
@@ -151,7 +150,7 @@ def check_model(
         raise FileNotFoundError(f'model_name={name!r} has no *.safetensors in {path}; allowed: {ALLOWED}')
     return sentence
 
-# %% ../nbs/03_models.ipynb #44-19bc4573
+# %% ../nbs/03_models.ipynb #43-19bc4573
 def _put(model, step, note, dtype):
     "Replace a policy's weights by those of a checkpoint of the same run, or merge an adapter in."
     if (Path(step)/NOTE).exists():
@@ -165,7 +164,7 @@ def _put(model, step, note, dtype):
         if wrong := extra + [n for n, _ in model.named_parameters() if n in lost]: raise ValueError(f'{len(wrong)} tensors do not match, first {wrong[0]}')
     return model
 
-# %% ../nbs/03_models.ipynb #58-b8819f43
+# %% ../nbs/03_models.ipynb #53-b8819f43
 def load_reference(
     model:str|torch.nn.Module, # The policy to copy, or any model name
     **kwargs # For `load_model`, where a name was given
@@ -175,7 +174,7 @@ def load_reference(
     ref = copy.deepcopy(model) if plain is model else plain
     return ref.requires_grad_(False).eval()
 
-# %% ../nbs/03_models.ipynb #62-0efa1785
+# %% ../nbs/03_models.ipynb #57-0efa1785
 @contextmanager
 def offload(
     model:torch.nn.Module|None, # A frozen model; may be None where not enabled
@@ -190,12 +189,12 @@ def offload(
     finally:
         for t, h in zip(tensors, home): t.data = h
 
-# %% ../nbs/03_models.ipynb #67-13516f58
+# %% ../nbs/03_models.ipynb #62-13516f58
 def _checkpointing(model): return any(getattr(m, 'gradient_checkpointing', False) for m in model.modules())
 
 def _set_checkpointing(model, on): model._set_gradient_checkpointing(on, partial(checkpoint, use_reentrant=False))
 
-# %% ../nbs/03_models.ipynb #73-274a9efe
+# %% ../nbs/03_models.ipynb #68-274a9efe
 def _switch(model, training, checkpointing, use_cache):
     model.train(training)
     if checkpointing!=_checkpointing(model): _set_checkpointing(model, checkpointing)
@@ -208,7 +207,7 @@ def _mode(model, *mode):
     try: yield model
     finally: _switch(model, *was)
 
-# %% ../nbs/03_models.ipynb #74-c08ffb9a
+# %% ../nbs/03_models.ipynb #69-c08ffb9a
 def train_mode(
     model:torch.nn.Module, # The policy
     gradient_checkpointing:bool=True, # Compute activations twice instead of keeping them
@@ -222,7 +221,7 @@ def generate_mode(
     "A block for sampling: KV cache, no checkpointing."
     return _mode(model, False, False, True)
 
-# %% ../nbs/03_models.ipynb #83-b4d04aa2
+# %% ../nbs/03_models.ipynb #78-b4d04aa2
 def tiny_model(
     vocab_size:int=64, # Number of tokens
     seed:int=0, # Of the weights
