@@ -6,14 +6,17 @@
 __all__ = ['quantisation', 'bits_of', 'dense_weight', 'keep_word', 'plain_linear', 'unmark', 'dense_model', 'scales_of',
            'quantised_bytes']
 
-# %% ../nbs/03_bits.ipynb #03-6a44fe43
+# %% ../nbs/03_bits.ipynb #03-030529ef
+import logging
 from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-# %% ../nbs/03_bits.ipynb #09-3dc7231b
+# %% ../nbs/03_bits.ipynb #08-45b8c7a9
+logging.getLogger('bitsandbytes.backends.cpu.ops').setLevel(logging.ERROR) # It misses a kernel that is not used here
+
 def quantisation(
     bits:int, # 4 or 8
     dtype:torch.dtype, # In which the layers are asked
@@ -23,7 +26,7 @@ def quantisation(
     if bits == 8: return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
 
-# %% ../nbs/03_bits.ipynb #13-d96ed72c
+# %% ../nbs/03_bits.ipynb #12-d96ed72c
 def bits_of(
     m:nn.Module, # Any module
 )->int: # 4, 8, or 0 for whatever is not a quantised linear layer
@@ -40,7 +43,7 @@ def dense_weight(
     from bitsandbytes.functional import dequantize_4bit, int8_vectorwise_dequant
     return dequantize_4bit(w.data, w.quant_state) if bits == 4 else int8_vectorwise_dequant(w.data, w.SCB).to(getattr(linear, 'dense_dtype', torch.float))
 
-# %% ../nbs/03_bits.ipynb #22-daaa35bf
+# %% ../nbs/03_bits.ipynb #21-daaa35bf
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, linear):
@@ -61,7 +64,7 @@ def keep_word(
         if bits_of(m): m.dense_dtype,m.forward = model.dtype,partial(_forward, m)
     return model
 
-# %% ../nbs/03_bits.ipynb #28-782a1a1a
+# %% ../nbs/03_bits.ipynb #27-782a1a1a
 def plain_linear(
     linear:nn.Linear, # Quantised or not
     W:torch.Tensor, # Its matrix from now on
@@ -87,7 +90,7 @@ def dense_model(
         if bits_of(m): model.set_submodule(n, plain_linear(m, dense_weight(m)))
     return unmark(model)
 
-# %% ../nbs/03_bits.ipynb #32-34ca5fb4
+# %% ../nbs/03_bits.ipynb #31-34ca5fb4
 def scales_of(
     linear:nn.Linear, # Quantised
 )->dict: # Name to tensor

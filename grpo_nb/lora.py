@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from .bits import bits_of, dense_model, dense_weight, plain_linear, scales_of, unmark
 
-# %% ../nbs/03_lora.ipynb #09-0f10af91
+# %% ../nbs/03_lora.ipynb #08-0f10af91
 def lora_weight(
     W:torch.Tensor, # Frozen weight, (k, d)
     A:torch.Tensor, # (r, d)
@@ -23,14 +23,14 @@ def lora_weight(
     "A weight with its adapter in it; computed in float32."
     return (W.float() + scale*(B.float()@A.float())).to(W.dtype)
 
-# %% ../nbs/03_lora.ipynb #14-3a6bf4e3
+# %% ../nbs/03_lora.ipynb #13-3a6bf4e3
 def check_peft(
     rank:int, # Setting `lora_rank`; 0 asks for no adapter
 ):
     "Refuse an adapter where peft is not installed."
     if rank and not find_spec('peft'): raise ImportError(f"lora_rank should be 0 where peft is not installed, got {rank}; `pip install 'grpo_nb[peft]'` installs it")
 
-# %% ../nbs/03_lora.ipynb #17-08c135e6
+# %% ../nbs/03_lora.ipynb #16-08c135e6
 def adapter_targets(
     model:nn.Module, # Without an adapter
     targets:str|None=None, # Setting `lora_targets`: ends of names, separated by spaces; None: every linear layer but the head
@@ -45,7 +45,7 @@ def adapter_targets(
             raise ValueError(f"lora_targets should name linear layers, such as {', '.join(dict.fromkeys(n.rpartition('.')[2] for n in layers))}, got {end!r}")
     return [n for n in layers if any(fits(n, end) for end in targets.split())]
 
-# %% ../nbs/03_lora.ipynb #20-6187a1e5
+# %% ../nbs/03_lora.ipynb #19-6187a1e5
 def fingerprint(
     model:nn.Module, # Any model
 )->str: # Hexadecimal; the same for the same weights, whatever type they were loaded in
@@ -80,14 +80,14 @@ def add_adapter(
     model.lora = note
     return model
 
-# %% ../nbs/03_lora.ipynb #23-18cfdb57
+# %% ../nbs/03_lora.ipynb #22-18cfdb57
 def trained(
     model:nn.Module, # With an adapter or without
 )->dict: # Name to parameter
     "The weights that training moves."
     return {n:p for n,p in model.named_parameters() if p.requires_grad}
 
-# %% ../nbs/03_lora.ipynb #35-551c8353
+# %% ../nbs/03_lora.ipynb #34-551c8353
 def weight_of(
     linear:nn.Module, # A linear layer, with an adapter or without
 )->torch.Tensor: # (k, d)
@@ -95,7 +95,7 @@ def weight_of(
     if not hasattr(linear, 'lora_A'): return dense_weight(linear)
     return lora_weight(dense_weight(linear.base_layer), linear.lora_A['default'].weight, linear.lora_B['default'].weight, linear.scaling['default'])
 
-# %% ../nbs/03_lora.ipynb #38-a62f0085
+# %% ../nbs/03_lora.ipynb #37-a62f0085
 def plain_model(
     model:nn.Module, # With an adapter or without
     adapter:bool=True, # Merge the adapter in? False gives the model as it was before training
@@ -113,7 +113,7 @@ def plain_model(
     for name in ('lora', 'peft_config'): vars(plain).pop(name, None)
     return unmark(plain) if adapter else plain
 
-# %% ../nbs/03_lora.ipynb #49-d7fdb11e
+# %% ../nbs/03_lora.ipynb #48-d7fdb11e
 def check_base(
     model:nn.Module, # With an adapter or without
     note:dict|None, # The `lora` of the model that was saved; None where it had no adapter
@@ -124,7 +124,7 @@ def check_base(
     what = f"in {note['base']!r}, whose weights are others now" if note and has else 'with an adapter' if note else 'without an adapter'
     raise ValueError(f'the checkpoint was trained {what}; allowed: the weights that it was trained in')
 
-# %% ../nbs/03_lora.ipynb #53-6e9a7281
+# %% ../nbs/03_lora.ipynb #52-6e9a7281
 def merge_adapter(
     model:nn.Module, # The model that the adapter was trained in, without one; changed in place
     saved:dict, # Name to tensor, as `trained` named them
