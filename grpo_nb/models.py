@@ -22,7 +22,7 @@ from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_na
 from .lora import adapter_targets, merge_adapter, plain_model
 from .lora_folder import NOTE, read_adapter
 
-# %% ../nbs/03_models.ipynb #08-8b185720
+# %% ../nbs/03_models.ipynb #08-f571e9a1
 @contextmanager
 def _refused(what, allowed=ALLOWED, error=OSError):
     "One sentence for whatever goes wrong in a block."
@@ -46,6 +46,10 @@ def _open(cls, path, kind, needs=None, **kwargs):
                 if bars: logging.enable_progress_bar()
         HfApi().model_info(path, timeout=10)
         return load(local_files_only=False)
+
+def _check_whole(name, kind, note):
+    "Refuse a model whose weights are not in its own folder."
+    if note or kind=='step': raise ValueError(f"model_name should be a model with all its weights in a folder or on the hub with load_in_4bit, load_in_8bit or export 'adapter', got {name!r}, which is {'an adapter' if note else 'a step of a run'}")
 
 def _config(path, kind):
     "A model's configuration, once it is known to name no code."
@@ -86,7 +90,7 @@ def check_device(
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
     raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
 
-# %% ../nbs/03_models.ipynb #28-64f039db
+# %% ../nbs/03_models.ipynb #28-26626cc1
 def _note(kind, path):
     "What a checkpoint or a folder says of its adapter; None where it has none."
     step, file = kind=='step', Path(path)/('state.json' if kind=='step' else NOTE)
@@ -94,10 +98,6 @@ def _note(kind, path):
     with _refused(f'{file} could not be read', 'a complete checkpoint' if step else f'the {NOTE} that was written with the adapter'):
         note = json.loads(file.read_text())
         return note.get('lora') if step else note
-
-def _check_whole(name, kind, note):
-    "Refuse a model whose weights are not in its own folder."
-    if note or kind=='step': raise ValueError(f"model_name should be a model with all its weights in a folder or on the hub with load_in_4bit, load_in_8bit or export 'adapter', got {name!r}, which is {'an adapter' if note else 'a step of a run'}")
 
 def _weights(name, kind, home, dtype, device, bits):
     "The model in a folder or on the hub, if its tensors are those of its configuration."
