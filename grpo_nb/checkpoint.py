@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PLAN', 'check_beginning', 'periodic_accuracy', 'policy_of', 'save', 'note_saved', 'restore']
 
-# %% ../nbs/10_checkpoint.ipynb #03-5d23bd4d
+# %% ../nbs/10_checkpoint.ipynb #03-d123416b
 from copy import copy, deepcopy
 from dataclasses import asdict
 import torch
 from .lora import check_base, fingerprint, plain_model, trained
+from .lora_folder import AdapterFolder
 from .ranks import everyone, rank
 from .runs import Run
 from .settings import GRPOConfig
@@ -29,7 +30,7 @@ def check_beginning(
         raise ValueError(f"{' and '.join(other)} of run {run.run_name!r} should be what the run began with, but the weights are others now: train under another run_name")
     run.heartbeat(0, began_with=was)
 
-# %% ../nbs/10_checkpoint.ipynb #13-7bae17d6
+# %% ../nbs/10_checkpoint.ipynb #13-8f5d4c33
 PLAN = 'micro_batch_size', 'gradient_checkpointing'
 
 def periodic_accuracy(
@@ -44,14 +45,16 @@ def periodic_accuracy(
 
 def policy_of(
     model, # The policy
+    export:str='merged', # Setting: 'merged' or 'adapter'
 )->tuple: # What can be saved: a model whose settings no longer change, and its weights in the host's memory
-    "Copy a policy, an adapter merged in."
+    "Copy a policy, an adapter merged in or by itself."
+    if export == 'adapter': return AdapterFolder(model, snapshot(trained(model))),None
     plain = plain_model(model, device='cpu') # Without an adapter the model itself
     shell,weights = copy(plain),snapshot(plain.state_dict())
     shell.config = deepcopy(plain.config) # It changes with the mode that the policy is in
     return shell,weights
 
-# %% ../nbs/10_checkpoint.ipynb #15-35b2f55b
+# %% ../nbs/10_checkpoint.ipynb #15-ff0d65ca
 def save(
     cfg:GRPOConfig, # Settings, with the plan filled in
     run:Run, # The run
@@ -65,7 +68,7 @@ def save(
     moments = optimizer.state_dict() # From all processes
     if rank(): return
     if not (run.policy_dir/'tokenizer.json').exists(): save_pretrained(run.policy_dir, tokenizer)
-    shell,weights = policy_of(model)
+    shell,weights = policy_of(model, cfg.export)
     names,lora = trained(model),getattr(model, 'lora', None)
     tensors = dict(weights=snapshot(names) if lora else {n:weights[n] for n in names}, optimizer=moments, generators=generators())
     state = dict(step=step, settings=asdict(cfg), stream=dict(seed=cfg.seed, next_step=step + 1), lora=lora, plan={k:getattr(cfg, k) for k in PLAN},
@@ -84,7 +87,7 @@ def note_saved(
     "Wait for the writing and say in the manifest which step is saved. Raises what went wrong."
     if saved := beside.wait(): run.heartbeat(0, saved=saved)
 
-# %% ../nbs/10_checkpoint.ipynb #19-a303e995
+# %% ../nbs/10_checkpoint.ipynb #19-fdf6dcec
 def restore(
     run:Run, # The run, with the `checkpoint` to go back to, or None
     model, # The policy
@@ -99,7 +102,7 @@ def restore(
         optimizer.load_state_dict(c.tensors('optimizer'))
         if (c.path/'generators.safetensors').exists(): set_generators(c.tensors('generators'))
         if run.manifest.get('saved') != c.step:
-            shell,weights = policy_of(model)
+            shell,weights = policy_of(model, run.manifest['settings'].get('export', 'merged'))
             run.save_policy(shell, weights=weights)
             run.heartbeat(0, saved=c.step)
     run.truncate_to(run.checkpoint)

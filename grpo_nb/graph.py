@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['ENGINES', 'Slots', 'slots_for', 'GraphEngine', 'choose_engine']
 
-# %% ../nbs/04_graph.ipynb #03-0efa2ddf
+# %% ../nbs/04_graph.ipynb #03-3e302283
 import weakref
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
+from .bits import bits_of
 from .decoder import hidden_states, why_not
 from .engine import PackedEngine, PlainEngine
 
@@ -104,7 +105,7 @@ class GraphEngine:
         s.column.copy_(old.column)
         return order
 
-# %% ../nbs/04_graph.ipynb #17-da391c8d
+# %% ../nbs/04_graph.ipynb #18-dd6056d2
 ENGINES = dict(plain=PlainEngine, packed=PackedEngine, graph=GraphEngine)
 
 def choose_engine(
@@ -114,7 +115,8 @@ def choose_engine(
     if why_not(model): return 'plain'
     names = lambda l: [getattr(l.self_attn, k) for k in ('q_proj', 'k_proj', 'v_proj', 'o_proj')] + [getattr(l.mlp, k) for k in ('gate_proj', 'up_proj', 'down_proj')]
     layers,head = [names(l) for l in model.get_decoder().layers],model.get_output_embeddings()
-    if not all(type(getattr(m, 'base_layer', m)) is nn.Linear for ms in [*layers, [head]] for m in ms): return 'plain' # Quantised weights
-    if model.device.type == 'cuda': return 'graph'
+    bare = [getattr(m, 'base_layer', m) for ms in [*layers, [head]] for m in ms]
+    if not all(type(m) is nn.Linear or bits_of(m) for m in bare): return 'plain'
+    if model.device.type == 'cuda': return 'plain' if any(map(bits_of, bare)) else 'graph'
     folds = all(len({m.bias is None for m in ms[:3]}) == 1 and all(m.bias is None for m in ms[3:]) for ms in layers) and head.bias is None
     return 'packed' if folds and model.device.type == 'cpu' and model.dtype == torch.float and model.config.hidden_act == 'silu' else 'plain'

@@ -6,7 +6,7 @@
 __all__ = ['PROBE', 'load_tokenizer', 'check_device', 'load_model', 'check_model', 'load_reference', 'offload', 'train_mode',
            'generate_mode', 'tiny_model']
 
-# %% ../nbs/03_models.ipynb #03-d25731ab
+# %% ../nbs/03_models.ipynb #03-46fc4d67
 import copy, hashlib, json
 from contextlib import contextmanager
 from functools import partial
@@ -17,10 +17,12 @@ from safetensors.torch import load as load_tensors
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging
+from .bits import keep_word, quantisation
 from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_name
-from .lora import merge_adapter, plain_model
+from .lora import adapter_targets, merge_adapter, plain_model
+from .lora_folder import NOTE, read_adapter
 
-# %% ../nbs/03_models.ipynb #08-8b185720
+# %% ../nbs/03_models.ipynb #08-f571e9a1
 @contextmanager
 def _refused(what, allowed=ALLOWED, error=OSError):
     "One sentence for whatever goes wrong in a block."
@@ -44,6 +46,10 @@ def _open(cls, path, kind, needs=None, **kwargs):
                 if bars: logging.enable_progress_bar()
         HfApi().model_info(path, timeout=10)
         return load(local_files_only=False)
+
+def _check_whole(name, kind, note):
+    "Refuse a model whose weights are not in its own folder."
+    if note or kind=='step': raise ValueError(f"model_name should be a model with all its weights in a folder or on the hub with load_in_4bit, load_in_8bit or export 'adapter', got {name!r}, which is {'an adapter' if note else 'a step of a run'}")
 
 def _config(path, kind):
     "A model's configuration, once it is known to name no code."
@@ -84,10 +90,20 @@ def check_device(
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
     raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
 
-# %% ../nbs/03_models.ipynb #28-8ec7eaf4
-def _weights(name, kind, home, dtype):
+# %% ../nbs/03_models.ipynb #28-26626cc1
+def _note(kind, path):
+    "What a checkpoint or a folder says of its adapter; None where it has none."
+    step, file = kind=='step', Path(path)/('state.json' if kind=='step' else NOTE)
+    if kind=='hub' or not file.exists(): return None
+    with _refused(f'{file} could not be read', 'a complete checkpoint' if step else f'the {NOTE} that was written with the adapter'):
+        note = json.loads(file.read_text())
+        return note.get('lora') if step else note
+
+def _weights(name, kind, home, dtype, device, bits):
     "The model in a folder or on the hub, if its tensors are those of its configuration."
-    model, info = _open(AutoModelForCausalLM, home, kind, config=_config(home, kind), dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True)
+    dtype = getattr(torch, dtype)
+    few = dict(quantization_config=quantisation(bits, dtype), device_map={'':device}) if bits else {}
+    model, info = _open(AutoModelForCausalLM, home, kind, config=_config(home, kind), dtype=dtype, use_safetensors=True, output_loading_info=True, **few)
     lost, extra = sorted(info['missing_keys']), sorted(info['unexpected_keys'] if kind!='hub' else ())
     if lost or extra: raise ValueError(f"the weights of model_name={name!r} do not fit its config.json: {len(lost)} tensors missing, {len(extra)} unknown, first {(lost + extra)[0]!r}; allowed: {ALLOWED}")
     return model
@@ -97,6 +113,7 @@ def load_model(
     dtype:str='auto', # 'float32', 'bfloat16', or 'auto': bfloat16 on a GPU, float32 without
     device:str='auto', # 'cpu', 'cuda', 'cuda:1', ..., or 'auto': a GPU where there is one
     outputs:str|Path|None=None, # Folder of all runs; None finds it
+    bits:int=0, # 4 or 8: hold the matrices of the layers in so many bits
 )->torch.nn.Module: # A causal language model in eval mode
     "Load a model's weights from safetensors."
     check_device(device)
@@ -104,40 +121,45 @@ def load_model(
     if device=='auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype=='auto': dtype = 'float32' if device=='cpu' else 'bfloat16'
     if dtype not in ('float32', 'bfloat16'): raise ValueError(f"dtype={dtype!r}; allowed: 'auto', 'float32', 'bfloat16'")
-    note = _note(path) if kind=='step' else None
-    model = load_model(note['base'], dtype, 'cpu', outputs) if note else _weights(name, kind, _home(kind, path), dtype)
-    if kind=='step': _put(model, path, note)
+    note = _note(kind, path)
+    if bits: _check_whole(name, kind, note)
+    if not note: model = _weights(name, kind, _home(kind, path), dtype, device, bits)
+    elif few := note.get('bits'): model = load_model(note['base'], note['dtype'], device, outputs, few) # As it was when the adapter was trained
+    else: model = load_model(note['base'], dtype, 'cpu', outputs)
+    if note or kind=='step': _put(model, path, note, getattr(torch, dtype))
     model.source = dict(small='small', hub=f'hf://{path}', folder=str(Path(path).resolve())).get(kind, name)
-    return model.to(device).eval()
+    return (keep_word(model) if bits else model.to(device)).eval()
 
-# %% ../nbs/03_models.ipynb #38-46034c29
+# %% ../nbs/03_models.ipynb #38-d9fdbddd
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it
     device:str='auto', # Where the model is wanted; matters to the name 'auto' only
+    whole:bool=False, # Does it have to be a folder of its own, to be quantised or to be the base of an exported adapter?
+    targets:str|None=None, # Setting `lora_targets`; None: no layers are asked for by name
 )->str: # What the name means, in the sentence of `resolve_model_name`
     "Make sure that a model can be opened, without reading its weights."
     kind, path, sentence = resolve_model_name(name, outputs, device)
     load_tokenizer(name, outputs, device)
-    _config(_home(kind, path), kind)
-    if kind=='step' and (note := _note(path)): check_model(note['base'], outputs, device)
+    cfg,note = _config(_home(kind, path), kind),_note(kind, path)
+    if whole: _check_whole(name, kind, note)
+    if targets is not None:
+        with torch.device('meta'): adapter_targets(AutoModelForCausalLM.from_config(cfg), targets)
+    if note: check_model(note['base'], outputs, device)
     if kind!='hub' and not any(Path(path).glob('*.safetensors')):
         raise FileNotFoundError(f'model_name={name!r} has no *.safetensors in {path}; allowed: {ALLOWED}')
     return sentence
 
-# %% ../nbs/03_models.ipynb #43-f7a1a737
-def _note(step):
-    "What a checkpoint says of its adapter; None where it has none."
-    state = Path(step)/'state.json'
-    with _refused(f'{state} could not be read', 'a complete checkpoint'): return json.loads(state.read_text()).get('lora') if state.exists() else None
-
-def _put(model, step, note=None):
-    "Replace a policy's weights by those of a checkpoint of the same run, or merge its adapter in."
+# %% ../nbs/03_models.ipynb #43-19bc4573
+def _put(model, step, note, dtype):
+    "Replace a policy's weights by those of a checkpoint of the same run, or merge an adapter in."
+    if (Path(step)/NOTE).exists():
+        with _refused(f'the adapter in {step} could not be merged', 'the base that it was trained on'): return merge_adapter(model, read_adapter(step)[0], note, dtype)
     with _refused(f"{Path(step)/'weights.safetensors'} could not be opened", 'a complete checkpoint'):
         data = (Path(step)/'weights.safetensors').read_bytes()
         noted = json.loads((Path(step)/'manifest.json').read_text()).get('weights.safetensors', {}).get('sha256')
         if noted not in (None, hashlib.sha256(data).hexdigest()): raise ValueError('other bytes than were written')
-        if note: return merge_adapter(model, load_tensors(data), note)
+        if note: return merge_adapter(model, load_tensors(data), note, dtype)
         lost, extra = model.load_state_dict(load_tensors(data), strict=False)
         if wrong := extra + [n for n, _ in model.named_parameters() if n in lost]: raise ValueError(f'{len(wrong)} tensors do not match, first {wrong[0]}')
     return model

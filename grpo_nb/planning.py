@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'CARDS', 'WIRES', 'METHODS', 'ASSUMED', 'PlanConfig', 'multiply_adds', 'memory', 'shares_of', 'step_seconds',
            'parallel_forecasts', 'plan', 'best']
 
-# %% ../nbs/13_planning.ipynb #03-4d91f2e5
+# %% ../nbs/13_planning.ipynb #03-d3664ed3
 import json
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,8 +16,7 @@ import pandas as pd
 import torch
 from transformers import Qwen2Config
 from .lookup import repo_root
-from .memory import parameter_sizes, predict
-from .packing import activation_bytes
+from .memory import parameter_sizes, predict, weight_sizes
 from .settings import GRPOConfig, Settings
 
 # %% ../nbs/13_planning.ipynb #07-d77875cb
@@ -88,18 +87,19 @@ def multiply_adds(
     layer = fed*c.hidden_size*(2*q + 2*k + 3*c.intermediate_size) + 2*pairs*q
     return c.num_hidden_layers*layer + rows*new*c.hidden_size*c.vocab_size
 
-# %% ../nbs/13_planning.ipynb #27-6643b7a2
+# %% ../nbs/13_planning.ipynb #27-55dd89d0
 METHODS = 'full','lora','qlora'
-_FOUR_BITS = 4.127/8 # Bytes a weight, with the scales of its blocks (QLoRA, arXiv:2305.14314)
 
-def _adapter(
-    c, # The model's configuration
-    rank:int, # Of the adapter
-)->tuple: # Numbers in the adapter, and in the matrices that it stands beside
-    "An adapter beside the seven matrices of each layer."
-    h,m,k = c.hidden_size,c.intermediate_size,c.hidden_size//c.num_attention_heads*c.num_key_value_heads
-    pairs = [(h, h), (h, k), (h, k), (h, h), (h, m), (h, m), (m, h)]
-    return c.num_hidden_layers*rank*sum(a + b for a,b in pairs),c.num_hidden_layers*sum(a*b for a,b in pairs)
+@cache
+def _weights(
+    model:str, # One of `MODELS`
+    method:str, # One of `METHODS`
+    rank:int=16, # Of an adapter
+)->tuple: # As `weight_sizes` gives them
+    "What a method trains and what it leaves frozen."
+    return weight_sizes(_shape(model)[0], GRPOConfig(**_asked(method, rank)))
+
+def _asked(method, rank): return dict(lora_rank=0 if method == 'full' else rank, lora_alpha=None, load_in_4bit=method == 'qlora') # Settings of a method
 
 def memory(
     model:str, # One of `MODELS`
@@ -110,19 +110,9 @@ def memory(
     rank:int=16, # Of an adapter
 )->pd.DataFrame: # Bytes: a row for each part, a column for each phase
     "What lies on each card."
-    c,sizes = _shape(model)
-    n,(a,matrices) = sum(sizes),_adapter(c, rank)
-    parts = predict(c, replace(cfg, beta=cfg.beta if method == 'full' else 0.), prompt, 'cuda', sizes).astype(float)
-    if method == 'full':
-        parts.loc[['masters','optimizer']] *= max(max(sizes), n/cards)/n
-        return parts
-    rows = cfg.micro_batch_size or cfg.num_generations
-    more = [activation_bytes(c, prompt, cfg.max_new_tokens, rows, 2, bool(cfg.gradient_checkpointing), True, rank=r) for r in (0, rank)]
-    parts.loc['weights'] = 2*n + 4*a - (method == 'qlora')*(2 - _FOUR_BITS)*matrices
-    parts.loc[['masters','gradient sums','gradients']] = 0
-    parts.loc['gradients', ['forward','backward']] = 4*a
-    parts.loc['optimizer'] = 2*a/cards
-    parts.loc['activations', 'forward'] += more[1] - more[0]
+    sizes = _weights(model, method, rank)
+    parts,trained = predict(_shape(model)[0], replace(cfg, **_asked(method, rank)), prompt, 'cuda', sizes).astype(float),sizes[0]
+    parts.loc[['masters','optimizer']] *= max(max(trained), sum(trained)/cards)/sum(trained)
     return parts
 
 # %% ../nbs/13_planning.ipynb #31-d3ce0ad3
@@ -158,7 +148,7 @@ def shares_of(
     rollout = f['seconds']['rollout']/ours['rollout_s']*f['bytes_per_s']/(1e9*bandwidth)
     return ASSUMED | dict(rollout=rollout, update=f['seconds']['update']/ours['update_s']*2*f['macs_per_s']/(1e12*tflops)),'measured'
 
-# %% ../nbs/13_planning.ipynb #36-b5fbadcd
+# %% ../nbs/13_planning.ipynb #36-a4eae9f3
 def step_seconds(
     model:str, # One of `MODELS`
     rates:tuple, # Of the card: GB/s and TFLOP/s
@@ -173,7 +163,8 @@ def step_seconds(
 )->pd.Series: # Seconds of each phase
     "A step, phase by phase."
     c,sizes = _shape(model)
-    n,(a,matrices),G = sum(sizes),_adapter(c, rank),cfg.num_generations
+    n,a,G = sum(sizes),sum(_weights(model, 'lora', rank)[0]),cfg.num_generations
+    matrices = sum(k*d for k,d in _weights(model, 'qlora', rank)[2])
     groups,rows = cfg.batch_size,cfg.batch_size*G
     micro,again,full = rows/cfg.micro_batch_size,bool(cfg.gradient_checkpointing),method == 'full'
     read = lambda b, of: b/(1e9*rates[0]*share[of])

@@ -148,7 +148,7 @@ class RolloutSettings(Settings):
     limits = dict(iterations='>= 1', batch_size='>= 1', num_generations='>= 2', grad_accum_steps='>= 1', max_new_tokens='>= 1', temperature='> 0, <= 5',
                   rollout_memory='> 0, < 1', importance_cap='>= 1')
 
-# %% ../nbs/09_settings.ipynb #52-2feb0810
+# %% ../nbs/09_settings.ipynb #52-51227515
 @dataclass(frozen=True)
 class UpdateSettings(Settings):
     "How the policy moves."
@@ -165,6 +165,10 @@ class UpdateSettings(Settings):
     on_nonfinite: Literal['stop','skip'] = 'stop' # A reward, loss or gradient that is not finite: end the run, or leave that step out
     lora_rank: int = 0              # Train an adapter of this rank beside frozen weights; 0 trains all weights
     lora_alpha: float|None = None   # The adapter's change is scaled by lora_alpha/lora_rank; None: 2*lora_rank
+    lora_targets: str|None = None   # Layers with an adapter, as ends of names separated by spaces; None: every linear layer but the head
+    load_in_4bit: bool = False      # Hold the frozen weights beside the adapter in 4 bits (NF4)
+    load_in_8bit: bool = False      # Hold them in 8 bits
+    export: Literal['merged','adapter'] = 'merged' # What policy/ holds: the whole model, or the adapter as peft's folder
     limits = dict(beta='>= 0', epsilon='> 0, < 1', epsilon_high='> 0', num_inner_updates='>= 1', learning_rate='> 0, < 1', warmup_steps='>= 0', clip_grad_norm='>= 0',
                   lora_rank='>= 0', lora_alpha='> 0')
 
@@ -189,7 +193,7 @@ class RecordSettings(Settings):
     report_to: str = 'none'         # Trackers that get each row of metrics too, with spaces between: trackio, wandb, tensorboard
     limits = dict(num_processes='>= 1', num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
-# %% ../nbs/09_settings.ipynb #56-d6221742
+# %% ../nbs/09_settings.ipynb #56-4ae5b785
 @dataclass(frozen=True)
 class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     "All settings of a training run. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -200,12 +204,17 @@ class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
         if self.oneshot: fill('prompt_format', 'one-shot')
         if self.mix_oneshot and self.prompt_format != 'zero-shot': raise ValueError(f"mix_oneshot should be 0 unless prompt_format is 'zero-shot', got {self.mix_oneshot!r}")
         if self.lora_alpha is not None and not self.lora_rank: raise ValueError(f"lora_alpha should be None with lora_rank 0, got {self.lora_alpha!r}")
+        for name,off in (('lora_targets', None), ('load_in_4bit', False), ('load_in_8bit', False), ('export', 'merged')):
+            if not self.lora_rank and getattr(self, name) != off: raise ValueError(f'{name} should be {off!r} with lora_rank 0, got {getattr(self, name)!r}')
+        if self.load_in_4bit and self.load_in_8bit: raise ValueError('load_in_8bit should be False with load_in_4bit, got True')
         if self.lora_rank and self.offload_reference and not self.ref_model:
             raise ValueError(f'offload_reference should be False with lora_rank > 0 unless ref_model names another model, got True: the reference is the policy without its adapter')
         if self.lora_rank and self.lora_alpha is None: fill('lora_alpha', 2*self.lora_rank)
         if self.rollout == 'vllm' and self.num_processes > 1: raise ValueError(f"num_processes should be 1 with rollout 'vllm', which has processes of its own, got {self.num_processes!r}")
         if self.refill is None: fill('refill', self.loss == 'dapo')
         if self.epsilon_high is None: fill('epsilon_high', 0.28 if self.loss == 'dapo' else self.epsilon)
+    @property
+    def bits(self)->int: return 4 if self.load_in_4bit else 8 if self.load_in_8bit else 0 # Of a frozen weight; 0: as the model has them
     @classmethod
     def for_model(cls, **given)->'GRPOConfig': # The settings that were given, the model's preset behind them
         "Settings with the preset that suits the model; what is given is never overridden."

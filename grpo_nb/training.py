@@ -52,7 +52,7 @@ def evaluation_problems(
     n = cfg.report_problems if kind == 'report' else cfg.val_batch_size
     return [] if n == 0 else problem_set(HELD_OUT[cfg.split], cfg.num_count, n)
 
-# %% ../nbs/10_training.ipynb #11-b86e5216
+# %% ../nbs/10_training.ipynb #11-a665084b
 MAY_CHANGE = ('iterations', 'stop_when', 'log_every', 'eval_every', 'save_every', 'on_nonfinite', 'rehearse', 'num_processes', 'report_to')
 
 def begin(
@@ -61,7 +61,8 @@ def begin(
 )->Run: # The run, in state 'running'
     "Check names and folders and open the run's records; no weights are loaded yet. Raises `ValueError`, or an `OSError` for what is not there, is there already, or is in use."
     check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, 'cuda' if cfg.device == 'auto' else cfg.device); check_trackers(cfg.report_to)
-    said = [check_model(n, outputs, cfg.device) for n in (cfg.model_name, cfg.ref_model if cfg.beta else None) if n]
+    said = [check_model(cfg.model_name, outputs, cfg.device, cfg.bits > 0 or cfg.export == 'adapter', cfg.lora_targets)]
+    if cfg.beta and cfg.ref_model: said.append(check_model(cfg.ref_model, outputs, cfg.device))
     sets = {k:evaluation_problems(cfg, k) for k in ('periodic','report')}
     drawn = trained_on(lessons(cfg.model_name, outputs)) + problem_stream(cfg)
     facts = {k:dict(problems=len(ps), **overlap(ps, drawn), fingerprint=problem_fingerprint(ps)) for k,ps in sets.items()}
@@ -176,15 +177,15 @@ def time_to_stop(
     return should_stop(run.eval_rows, run.metrics, cfg.stop_when, cfg.prompt_format,
                        looks=-(-cfg.iterations//(cfg.eval_every or cfg.log_every)), max_new_tokens=cfg.max_new_tokens)
 
-# %% ../nbs/10_training.ipynb #31-59490044
+# %% ../nbs/10_training.ipynb #31-f95c779b
 def ready(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
 )->tuple: # The settings with the plan filled in; tokenizer, policy, reference or None, optimizer
     "Load everything, and on a GPU try the worst step."
     logging.disable_progress_bar()
-    tok,model = load_tokenizer(cfg.model_name, run.outputs, cfg.device),load_model(cfg.model_name, cfg.dtype, cfg.device, run.outputs)
-    model = add_adapter(model, cfg.lora_rank, cfg.lora_alpha, cfg.seed) # Rank 0: the model as it is
+    tok,model = load_tokenizer(cfg.model_name, run.outputs, cfg.device),load_model(cfg.model_name, cfg.dtype, cfg.device, run.outputs, cfg.bits)
+    model = add_adapter(model, cfg.lora_rank, cfg.lora_alpha, cfg.seed, cfg.lora_targets) # Rank 0: the model as it is
     ref = None if not cfg.beta else load_reference(load_model(cfg.ref_model, cfg.dtype, cfg.device, run.outputs) if cfg.ref_model else model)
     check_beginning(run, model, ref)
     if ref is not None and cfg.offload_reference: ref.to('cpu')
