@@ -196,7 +196,7 @@ def loss_of(
     loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, w, cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
     return loss,{**s, **gap, 'entropy': entropy.sum(), 'loss': loss.detach()},(old, ref)
 
-# %% ../nbs/10_step.ipynb #28-20d3acf3
+# %% ../nbs/10_step.ipynb #28-7d83d0e8
 def gradients(
     losses:list, # A function for each micro-batch, giving a tuple that begins with its loss
     params:list, # Weights to be learned
@@ -216,6 +216,7 @@ def gradients(
             collect()
             yield rest
 
+# %% ../nbs/10_step.ipynb #30-8bca0846
 def backward(
     cfg:GRPOConfig, # Settings
     model, # The policy, in training mode
@@ -241,7 +242,7 @@ def overall(
     most = {k:max(s[k] for s in stats) for k in ('logp_gap_max',) if k in stats[0]} # The one that does not add up
     return {**mean_stats([{k:v for k,v in s.items() if k not in ('loss', *most)} for s in stats]), **most, 'loss': sum(s['loss'] for s in stats)}
 
-# %% ../nbs/10_step.ipynb #36-51c1b781
+# %% ../nbs/10_step.ipynb #38-51c1b781
 @contextmanager
 def untouched(
     step:int, # The step
@@ -279,7 +280,7 @@ def update(
             optimizer.zero_grad()
     return {**stats, 'grad_norm':norm, 'learning_rate':lr, 'update_s':time.perf_counter() - t0}
 
-# %% ../nbs/10_step.ipynb #42-6f2c6ea9
+# %% ../nbs/10_step.ipynb #44-6f2c6ea9
 def metrics_row(
     cfg:GRPOConfig, # Settings
     batch:Batch, # The step's batch
@@ -300,7 +301,7 @@ def metrics_row(
         rollout_s=batch.rollout_s, scoring_s=batch.scoring_s, update_s=stats['update_s'], tokens_per_s=lengths.sum()/seconds, peak_memory_mb=peak/2**20, **{k:True for k in ('skipped',) if k in stats})
     return {k:float(v) if isinstance(v, torch.Tensor) else v for k,v in row.items()}
 
-# %% ../nbs/10_step.ipynb #43-b4ef3342
+# %% ../nbs/10_step.ipynb #45-b4ef3342
 def peak_rss()->int: # Bytes
     "The most memory that this process has held so far."
     import resource

@@ -214,12 +214,8 @@ def sampler(
     run.heartbeat(0, parity=check_parity(engine, model, tokenizer, asked, min(64, cfg.max_new_tokens)))
     return engine
 
-# %% ../nbs/10_training.ipynb #35-f25c4537
-def loop(
-    cfg:GRPOConfig, # Settings
-    run:Run, # A run that has begun
-    figure, # A `LiveFigure`, or what else is to be called at log steps
-)->tuple: # Steps done, why it ended early or '', and whether it is to go on later
+# %% ../nbs/10_training.ipynb #35-260e0c09
+def loop(cfg:GRPOConfig, run:Run, figure)->tuple: # Steps done, why it ended early or '', and whether it is to go on later
     "The steps of a run that has begun."
     cfg,tok,model,ref,opt = ready(cfg, run)
     step = saved = restore(run, model, opt)
