@@ -3,7 +3,7 @@
     python benchmarks/ranks.py --kills 20        # about 20 minutes on two cores
     python benchmarks/ranks.py --kills 0 --only hang orphan
 
-A kill is a SIGKILL to one process of two, at a random moment of its life, start and saves included. After it nobody may be left,
+A kill is a SIGKILL to one process of two: in three of ten cases at a random moment after its start, else after a random step. After it nobody may be left,
 the manifest must say which process it was, and the same run is continued, on two processes or on one by turns. When a run
 ends before it is killed, the next one begins; each that stayed with two processes must come out bit for bit like the
 unbroken one, each that changed their number within 1e-5.
@@ -137,7 +137,12 @@ def kills(outputs, whole, wanted, seed, seconds):
                 if case.run.state == 'preempted': hits[-1]['then'] = 'one process'; n = 0; continue
                 break
             wait_for(lambda: len(ranks(p)) == 2, p, 60)
-            time.sleep(rng.uniform(0, .9*seconds))
+            before = logged(case.run)
+            if rng.random() < .3: time.sleep(rng.uniform(0, .3*seconds)) # Most of it starting up
+            else:
+                step = rng.randrange(min(before, SIZE['iterations'] - 1), SIZE['iterations'])
+                wait_for(lambda: logged(case.run) > step, p)
+                time.sleep(rng.uniform(0, .05*seconds))
             known, there = family(p), ranks(p)
             if not there: code = end(p); break
             r = rng.choice(sorted(there))
@@ -170,7 +175,7 @@ def main(argv=None):
     clear = [h for h in hits if h['exit_code'] and not h['left'] and h['state'] == 'failed' and f"process {h['rank']} was killed by SIGKILL" in h['error']]
     total = dict(kills=len(hits), clear_end=len(clear), left=sum(h['left'] for h in hits), slowest_end_s=max((h['seconds'] for h in hits), default=None), runs=len(runs),
                  different=sum(bool(r['differences']) for r in runs), apart=max((r['weights_apart'] for r in runs if r['weights_apart'] is not None), default=None))
-    path = write(a.out/'ranks.json', 'ranks', dict(kills=a.kills, seed=a.seed, **SIZE, **TINY), total=total, faults=rows, kills=hits, runs=runs)
+    path = write(a.out/'ranks.json', 'ranks', dict(TINY, **SIZE, kills=a.kills, seed=a.seed), total=total, faults=rows, kills=hits, runs=runs)
     print(f'{total}\nwritten: {path}')
     return 0 if len(clear) == len(hits) and not total['different'] and not any(r['differences'] or r['left'] for r in rows) else 1
 
