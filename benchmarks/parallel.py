@@ -5,6 +5,7 @@
 
 Every process has one thread and one core of its own, so two of them have twice the machine. The work is the same, 4 prompts of
 16 completions; what two processes add is the exchange: texts and figures of the batch, gradients to their owners, weights back.
+Its seconds include the wait for the slower one; its bytes are those of gradients and weights.
 Each size is run with one and with two processes by turns, `--repeats` times; medians over all steps but the first.
 """
 import argparse, json, os, subprocess, sys, tempfile, time
@@ -19,12 +20,12 @@ BYTES, SECONDS = [0], [0.]
 
 
 def timed(f, size=lambda *a: 0):
-    "Count the seconds and the bytes of an exchange, which begins when the slowest process is there."
+    "Count the seconds and the bytes of an exchange, the wait for the other process included."
     def wrapped(*args):
         t0 = time.perf_counter()
         out = f(*args)
         SECONDS[0] += time.perf_counter() - t0
-        BYTES[0] += size(*args)
+        BYTES[0] += size(*args) if ranks.world_size() > 1 else 0
         return out
     return wrapped
 
@@ -33,6 +34,7 @@ def worker(a):
     "Steps of one process of a group."
     if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[ranks.rank()]})
     of = lambda tensors, owners: sum(t.nbytes for t in tensors)
+    S.whole, S.overall = timed(S.whole), timed(S.overall)
     O.to_owners, O.from_owners = timed(O.to_owners, of), timed(O.from_owners, of)
     asked = argparse.Namespace(model=a.models[0], device='cpu', dtype='float32', seed=0, temperature=1.2, prompts=4, group=16, beta=.01, new=a.new, threads=1)
     work, rows = Work(asked), []

@@ -87,7 +87,7 @@ def note_saved(
     "Wait for the writing and say in the manifest which step is saved. Raises what went wrong."
     if saved := beside.wait(): run.heartbeat(0, saved=saved)
 
-# %% ../nbs/10_checkpoint.ipynb #19-fdf6dcec
+# %% ../nbs/10_checkpoint.ipynb #19-6c6c5add
 def restore(
     run:Run, # The run, with the `checkpoint` to go back to, or None
     model, # The policy
@@ -101,7 +101,7 @@ def restore(
         with torch.no_grad(): [p.copy_(saved[n]) for n,p in mine.items()]
         optimizer.load_state_dict(c.tensors('optimizer'))
         if (c.path/'generators.safetensors').exists(): set_generators(c.tensors('generators'))
-        if run.manifest.get('saved') != c.step:
+        if not rank() and run.manifest.get('saved') != c.step:
             shell,weights = policy_of(model, run.manifest['settings'].get('export', 'merged'))
             run.save_policy(shell, weights=weights)
             run.heartbeat(0, saved=c.step)

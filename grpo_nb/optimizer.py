@@ -19,7 +19,7 @@ def _adamw(params, kind, **settings):
     from bitsandbytes.optim import AdamW8bit
     return AdamW8bit(params, **settings)
 
-# %% ../nbs/09_optimizer.ipynb #21-4bffdf5f
+# %% ../nbs/09_optimizer.ipynb #21-99b283e3
 class MasterWeights:
     "AdamW over float32 masters; the model's own weights are their rounding."
     def __init__(self,
@@ -32,6 +32,7 @@ class MasterWeights:
         weight_decay:float=0., # Pull towards zero, times the learning rate
     ):
         self.params = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        if len(self.params) < world_size(): raise ValueError(f'num_processes should be at most {len(self.params)}, the number of weights that are trained, got {world_size()}')
         self.owner = dict(zip(self.params, deal([p.numel() for p in self.params.values()], world_size()))) # The process that keeps a weight's state
         hollow = lambda p: torch.zeros(1, device=p.device).expand(p.shape)
         copied = lambda n, p: p.detach().float().clone() if self.mine(n) else hollow(p)
@@ -132,14 +133,21 @@ def load_state_dict(self:MasterWeights,
         if p is not m: m.copy_(master)
         self.inner.state[m] = {k: v.to(m.device, copy=True) if isinstance(v, torch.Tensor) else v for k, v in mine.items()}
 
-# %% ../nbs/09_optimizer.ipynb #64-5970a809
+# %% ../nbs/09_optimizer.ipynb #64-da35e2fd
+@patch
+@torch.no_grad()
+def complete(self:MasterWeights):
+    "Collect, and give every weight a gradient in one piece. All memory that an exchange needs is taken here."
+    if world_size()==1: return
+    self.collect()
+    for m in self.masters.values(): m.grad = torch.zeros(m.shape, dtype=m.dtype, device=m.device) if m.grad is None else m.grad.contiguous()
+
 @patch
 @torch.no_grad()
 def exchange(self:MasterWeights):
     "Add up the gradients of all processes. Nothing to do for one that is alone."
     if world_size()==1: return
-    self.collect()
-    for m in self.masters.values(): m.grad = torch.zeros(m.shape, dtype=m.dtype, device=m.device) if m.grad is None else m.grad.contiguous()
+    self.complete()
     to_owners([m.grad for m in self.masters.values()], [*self.owner.values()])
     for n, m in self.masters.items():
         if not self.mine(n): m.grad = None

@@ -204,7 +204,7 @@ def parallel_forecasts(
                     'GB forecast': sent/1e9, 'GB measured': r['bytes_exchanged']/1e9, 'GB/s': r['bytes_exchanged']/1e9/r['exchange_s'] if r['exchange_s'] else None})
     return pd.DataFrame(out).set_index(['model','processes'])
 
-# %% ../nbs/13_planning.ipynb #54-a75834c7
+# %% ../nbs/13_planning.ipynb #54-759a216e
 def plan(
     s:PlanConfig, # Settings
     models=(), # More than the one of the settings
@@ -214,6 +214,7 @@ def plan(
     results:list=(), # Measurements of `benchmarks/`, script 'step'
 )->pd.DataFrame: # A row for each combination: fits, GB on each card, settings, seconds a step, hours, card_hours, dollars, seconds of each phase
     "All combinations, those that fit and those that do not."
+    if counts and min(counts) > s.prompts: raise ValueError(f'counts should hold a number up to {s.prompts}, one card for each prompt, got {list(counts)}')
     rows = []
     for model in models or [s.model]:
         for card in cards or [s.card]:

@@ -31,7 +31,7 @@ def joined(
     dist.barrier()
     dist.destroy_process_group()
 
-# %% ../nbs/05_ranks.ipynb #10-4a91b424
+# %% ../nbs/05_ranks.ipynb #10-4cf099b6
 LISTEN = """import json, sys, traceback
 from grpo_nb import ranks
 say = lambda *w: print(json.dumps(w), file=out, flush=True)
@@ -48,6 +48,7 @@ class Processes:
     def __init__(self, n:int=2):
         with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
         env = {**os.environ, 'OMP_NUM_THREADS':'1', 'MASTER_ADDR':'127.0.0.1', 'MASTER_PORT':str(port), 'WORLD_SIZE':str(n), 'LOCAL_WORLD_SIZE':str(n)}
+        if sys.platform == 'linux': env.setdefault('GLOO_SOCKET_IFNAME', 'lo')
         start = lambda r: subprocess.Popen([sys.executable, '-c', LISTEN], env={**env, 'RANK':str(r)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.all = [start(r) for r in range(n)]
     def __call__(self,
@@ -59,7 +60,9 @@ class Processes:
         return [s for s,_ in said]
     def close(self):
         for p in self.all: p.stdin.close()
-        for p in self.all: p.wait(60)
+        for p in self.all:
+            try: p.wait(60)
+            except subprocess.TimeoutExpired: p.kill()
 
 # %% ../nbs/05_ranks.ipynb #14-79efefb1
 def share(

@@ -193,7 +193,7 @@ class RecordSettings(Settings):
     report_to: str = 'none'         # Trackers that get each row of metrics too, with spaces between: trackio, wandb, tensorboard
     limits = dict(num_processes='>= 1', num_threads='>= 1', micro_batch_size='>= 1', val_batch_size='>= 1', eval_every='>= 0', report_problems='>= 0', log_every='>= 1', save_every='>= 0')
 
-# %% ../nbs/09_settings.ipynb #56-4ae5b785
+# %% ../nbs/09_settings.ipynb #56-6a6956fd
 @dataclass(frozen=True)
 class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
     "All settings of a training run. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -210,6 +210,7 @@ class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
         if self.lora_rank and self.offload_reference and not self.ref_model:
             raise ValueError(f'offload_reference should be False with lora_rank > 0 unless ref_model names another model, got True: the reference is the policy without its adapter')
         if self.lora_rank and self.lora_alpha is None: fill('lora_alpha', 2*self.lora_rank)
+        if self.rollout == 'vllm' and self.lora_rank: raise ValueError(f"lora_rank should be 0 with rollout 'vllm', which would get an adapter merged and rounded, got {self.lora_rank!r}")
         if self.rollout == 'vllm' and self.num_processes > 1: raise ValueError(f"num_processes should be 1 with rollout 'vllm', which has processes of its own, got {self.num_processes!r}")
         if self.refill is None: fill('refill', self.loss == 'dapo')
         if self.epsilon_high is None: fill('epsilon_high', 0.28 if self.loss == 'dapo' else self.epsilon)

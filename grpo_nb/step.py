@@ -242,7 +242,7 @@ def overall(
     most = {k:max(s[k] for s in stats) for k in ('logp_gap_max',) if k in stats[0]} # The one that does not add up
     return {**mean_stats([{k:v for k,v in s.items() if k not in ('loss', *most)} for s in stats]), **most, 'loss': sum(s['loss'] for s in stats)}
 
-# %% ../nbs/10_step.ipynb #38-51c1b781
+# %% ../nbs/10_step.ipynb #38-ae685a93
 @contextmanager
 def untouched(
     step:int, # The step
@@ -269,7 +269,9 @@ def update(
     cfg = planned(cfg, model, *shape_of(batch.rollout, cfg.num_generations))
     with train_mode(model, cfg.gradient_checkpointing), offload(reference, model.device, cfg.offload_reference and reference is not None):
         for i in range(cfg.num_inner_updates):
-            with untouched(step, i), together(): stats = backward(cfg, model, reference, batch, memory, optimizer.collect, lessons_of(cfg, batch))
+            with untouched(step, i), together():
+                stats = backward(cfg, model, reference, batch, memory, optimizer.collect, lessons_of(cfg, batch))
+                optimizer.complete()
             stats = overall(stats)
             optimizer.exchange()
             norm = float(optimizer.clip_grad_norm(cfg.clip_grad_norm or float('inf')))

@@ -132,7 +132,7 @@ def roomy(
     try: yield
     except torch.OutOfMemoryError as e: raise torch.OutOfMemoryError(f"there is not memory enough for {what}: set {way_out} ({str(e).split(chr(10))[0]})") from None
 
-# %% ../nbs/10_step_faults.ipynb #33-9d18248c
+# %% ../nbs/10_step_faults.ipynb #33-8951ae3c
 def settle(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -140,9 +140,9 @@ def settle(
 )->GRPOConfig: # The same with `micro_batch_size` and `gradient_checkpointing` filled in
     "Plan the micro-batches for the longest step that may come."
     moments = sum(p.numel() for p in model.parameters() if p.requires_grad)*(8 if cfg.optimizer == 'adamw' else 2)//world_size()
-    return planned(cfg, model, longest_prompts(cfg, tokenizer)[0].shape[1], cfg.max_new_tokens, cfg.batch_size*cfg.grad_accum_steps, moments)
+    return planned(cfg, model, longest_prompts(cfg, tokenizer)[0].shape[1], cfg.max_new_tokens, -(-cfg.batch_size*cfg.grad_accum_steps//world_size()), moments)
 
-# %% ../nbs/10_step_faults.ipynb #35-fcbb3465
+# %% ../nbs/10_step_faults.ipynb #35-199913ef
 def rehearsal(
     cfg:GRPOConfig, # Settings, settled
     model, # The policy
@@ -155,7 +155,8 @@ def rehearsal(
         for p in opt.params.values(): p.grad = torch.zeros_like(p)
         opt.step()
         opt.zero_grad()
-    with roomy('sampling', SMALLER): batch = worst_batch(cfg, model, *longest_prompts(cfg, tokenizer))[1]
+    share = -(-cfg.batch_size*cfg.grad_accum_steps//world_size()) # Prompts of the process that has most
+    with roomy('sampling', SMALLER): batch = worst_batch(cfg, model, *(t[-share:] for t in longest_prompts(cfg, tokenizer)))[1]
     while True:
         try:
             with train_mode(model, cfg.gradient_checkpointing), offload(reference, model.device, cfg.offload_reference and reference is not None):

@@ -199,7 +199,7 @@ def ready(
     run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN})
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
-# %% ../nbs/10_training.ipynb #33-0a15c828
+# %% ../nbs/10_training.ipynb #33-799021bf
 def sampler(
     cfg:GRPOConfig, # Settings, planned
     run:Run, # The run
@@ -209,12 +209,14 @@ def sampler(
 ): # A `Served`, or None where the policy samples itself. Raises `RuntimeError` if the two do not agree
     "Who samples."
     if cfg.rollout == 'own': return None
+    if model.device.type == 'cuda': torch.cuda.empty_cache() # vLLM asks for its share of the card at once
     engine = make(model, length=longest_prompts(cfg, tokenizer)[0].shape[1] + cfg.max_new_tokens, memory=cfg.rollout_memory)
     asked = [make_prompt(p, tokenizer, cfg.prompt_format) for p in problem_stream(cfg)[:32]]
     run.heartbeat(0, parity=check_parity(engine, model, tokenizer, asked, min(64, cfg.max_new_tokens)))
+    engine.sleep()
     return engine
 
-# %% ../nbs/10_training.ipynb #35-260e0c09
+# %% ../nbs/10_training.ipynb #35-5358c9d3
 def loop(cfg:GRPOConfig, run:Run, figure)->tuple: # Steps done, why it ended early or '', and whether it is to go on later
     "The steps of a run that has begun."
     cfg,tok,model,ref,opt = ready(cfg, run)
@@ -249,11 +251,13 @@ def loop(cfg:GRPOConfig, run:Run, figure)->tuple: # Steps done, why it ended ear
                 run.heartbeat(step=step)
                 bar.update()
                 if not beside.busy: note_saved(run, beside)
-        finally: trackers.finish(); note_saved(run, beside)
+        finally:
+            try: note_saved(run, beside)
+            finally: trackers.finish()
     if why: tqdm.write(f'stopped after step {step}: {why}')
     return step,why,halt or not report()
 
-# %% ../nbs/10_training.ipynb #37-2534e161
+# %% ../nbs/10_training.ipynb #37-abdf63a3
 def steady(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -278,6 +282,7 @@ def train(
     if not run.lock.held() or run.lock.lost(): raise RuntimeError(f'run {run.run_name!r} has ended: begin it again, with resume=True to go on')
     if show and 'JPY_SESSION_NAME' in os.environ: display(stop_button(run))
     try:
+        if run.manifest.get('processes', 1) != processes(cfg): run.heartbeat(0, threads=None) # Those were of another number
         run.heartbeat(0, processes=processes(cfg), nodes=nodes())
         figure = LiveFigure(run, show)
         step,why,later = follow(cfg, run, figure, not watched()) if processes(cfg) > 1 else steady(cfg, run, figure)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # One training run, submitted from the top of the repository; settings are arguments:
 #   sbatch slurm/train.sh run_name r1 iterations 1200 learning_rate 1e-6                      on one GPU
-#   slurm/train.sh nodes 2 gpus 4 run_name r1 batch_size 8                                    on 4 GPUs of each of 2 nodes: submits itself
-#   sbatch --nodes=2 --gres=gpu:4 slurm/train.sh run_name r1 batch_size 8                     the same
-# A run takes all GPUs of its job, one process for each (`num_processes` sets another number for each node). Without a run_name the run is called train-JOBID. Its record: outputs/records/RUN.ipynb
+#   slurm/train.sh nodes 2 gpus 4 --time=07:00:00 run_name r1 batch_size 8                    on 4 GPUs of each of 2 nodes: submits itself
+#   sbatch --nodes=2 --gres=gpu:4 --cpus-per-task=32 --mem=256G --time=07:00:00 slurm/train.sh run_name r1 batch_size 8     the same
+# A process that does not answer the others for GRPO_TIMEOUT seconds (600) ends the run. A run takes all GPUs of its job, one process for each (`num_processes` sets another number for each node). Without a run_name the run is called train-JOBID. Its record: outputs/records/RUN.ipynb
 # Limits of the job are sbatch's own options: sbatch --time=07:00:00 --partition=a100 slurm/train.sh ...
 # Beforehand, where there is network:  make env ACCEL=cuda  and  tools/prefetch.sh Qwen/Qwen2.5-1.5B-Instruct
 #
@@ -30,9 +30,10 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
-while [[ ${1:-} == nodes || ${1:-} == gpus ]]; do  # what the job is to have, before the settings
+while [[ ${1:-} == nodes || ${1:-} == gpus || ${1:-} == --* ]]; do  # what the job is to have, before the settings
+  [[ $1 == --* ]] && { asks+=("$1"); shift; continue; }
   [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || { echo "$1 should be a whole number above 0, got '${2:-}'" >&2; exit 2; }
-  [[ $1 == nodes ]] && asks+=("--nodes=$2") || asks+=("--gres=gpu:$2")
+  [[ $1 == nodes ]] && asks+=("--nodes=$2") || asks+=("--gres=gpu:$2" "--cpus-per-task=$((8*$2))" "--mem=$((64*$2))G")
   shift 2
 done
 if [ -n "${asks:-}" ]; then

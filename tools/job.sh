@@ -40,7 +40,7 @@ sys.exit(not all(same(s.get(k), a) for k, a in zip(sys.argv[2::2], sys.argv[3::2
 }
 [[ $kind == train && $state == done ]] && as_asked "$@" && { say "Run $run is done already, with these settings: nothing to do"; exit 0; }
 # One process for each GPU that Slurm gave the job on a node
-[[ $kind == train && -z ${processes:-} && ${SLURM_GPUS_ON_NODE:-1} != 1 ]] && set -- "$@" num_processes "$SLURM_GPUS_ON_NODE"
+[[ $kind == train && -z ${processes:-} && ${SLURM_GPUS_ON_NODE:-1} -gt 1 ]] && set -- "$@" num_processes "$SLURM_GPUS_ON_NODE"
 [[ $kind == train && $state != new && -z ${resume:-} ]] && set -- "$@" resume True
 say "Job ${job:-without Slurm} on $(uname -n), segment $((${SLURM_RESTART_COUNT:-0} + 1)): $notebook, run $run ($(at))"
 
