@@ -94,11 +94,12 @@ def main():
         with tempfile.TemporaryDirectory() as tmp: theirs = by_evaluate(url, fmt, a.problems) if v.startswith('0.1.') else by_command(url, fmt, a.problems, tmp)
         here = sorted((r.nums, r.target, r.reward, float(r.correct)) for r in ours.itertuples())
         if here != sorted(map(tuple, theirs)): raise SystemExit(f'{fmt}: verifiers {v} and grpo_nb disagree:\n{here}\n{sorted(theirs)}')
-        rows[fmt] = dict(accuracy=ours.correct.mean(), reward=ours.reward.mean())
-        print(f"{fmt}: accuracy {rows[fmt]['accuracy']:.3f} and mean reward {rows[fmt]['reward']:.3f} of {a.problems} puzzles by both")
+        figures = lambda t: dict(accuracy=sum(r[3] for r in t)/len(t), reward=sum(r[2] for r in t)/len(t))
+        rows[fmt] = dict(ours=figures(here), theirs=figures(sorted(map(tuple, theirs))))
+        print(f"{fmt}: of {a.problems} puzzles " + ', '.join(f"accuracy {f['accuracy']:.3f} and mean reward {f['reward']:.3f} by {who}" for who,f in (('grpo_nb', rows[fmt]['ours']), ('verifiers', rows[fmt]['theirs']))))
     server.shutdown()
     a.out.mkdir(parents=True, exist_ok=True)
-    record = dict(verifiers=v, problems=a.problems, model='small', max_new_tokens=TOKENS, same=True, formats=rows)
+    record = dict(verifiers=v, problems=a.problems, model='small', max_new_tokens=TOKENS, formats=rows)
     (a.out/f'environment-{v}.json').write_text(json.dumps(record, indent=1) + '\n')
 
 

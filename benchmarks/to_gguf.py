@@ -9,7 +9,8 @@ First the converter runs on the folder as it is. llama.cpp has its own tokenizer
 what it does with a test text, so a policy of Qwen2.5, whose tokenizer training leaves alone, has one that is known. The shipped
 model's is a unigram tokenizer of 403 words, of which llama.cpp has no equal: the converter's words are in the record. Its
 weights are then converted without a vocabulary, and every tensor is compared with ours, bit for bit. Where llama-cpp-python is
-installed too, it continues prompts greedily from token ids, and the ids are compared. Writes `results/gguf.json`."""
+installed too, it continues prompts greedily from token ids, and the ids are compared. Writes `results/gguf.json` for the
+shipped model, and `results/gguf-NAME.json` for another folder, after its name or its run's."""
 import argparse, hashlib, json, os, subprocess, sys, tempfile
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -49,12 +50,13 @@ def tensors(model, out):
     "How many tensors of the file are ours to the bit, and which are not."
     from gguf import GGUFReader
     read = {t.name:t.data for t in GGUFReader(str(out)).tensors}
-    different,ours = [],{n:p for n,p in model.state_dict().items() if n != 'lm_head.weight' or not model.config.tie_word_embeddings}
+    different,mapped,ours = [],set(),{n:p for n,p in model.state_dict().items() if n != 'lm_head.weight' or not model.config.tie_word_embeddings}
     for name,p in ours.items():
         there = name
         for a,b in NAMES.items(): there = there.replace(a, b)
+        mapped.add(there)
         if there not in read or not np.array_equal(read[there], p.float().numpy()): different.append(name)
-    return dict(compared=len(ours), different=different, unknown=sorted(set(read) - {n for n in read if len(ours) == len(read)}))
+    return dict(compared=len(ours), different=different, unknown=sorted(set(read) - mapped))
 
 
 def continued(model, tok, out, n=4, tokens=48):
@@ -75,6 +77,12 @@ def continued(model, tok, out, n=4, tokens=48):
                 llm.eval(got[-1:])
             same,total = same + (got == want),total + 1
     return dict(prompts=total, same=same)
+
+
+def record_name(folder):
+    "The committed record is the shipped model's alone."
+    f = folder.resolve()
+    return 'gguf.json' if f == SMALL.resolve() else f"gguf-{f.parent.name if f.name == 'policy' else f.name}.json"
 
 
 def main():
@@ -101,7 +109,7 @@ def main():
     record = dict(converter=a.llama.resolve().parent.parent.name, transformers=v, weights_sha256=hashlib.sha256((a.folder/'model.safetensors').read_bytes()).hexdigest(),
                   whole=dict(converted=not code, said=said.replace(str(a.folder.resolve()), 'policy') if code else ''), tensors=compared, greedy=greedy)
     a.out.mkdir(parents=True, exist_ok=True)
-    (a.out/'gguf.json').write_text(json.dumps(record, indent=1) + '\n')
+    (a.out/record_name(a.folder)).write_text(json.dumps(record, indent=1) + '\n')
 
 
 if __name__ == '__main__': main()

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['SharingConfig', 'check_repo_id', 'policy_files', 'measured', 'base_model', 'model_card', 'push']
 
-# %% ../nbs/23_sharing.ipynb #03-6e780388
+# %% ../nbs/23_sharing.ipynb #03-0975fff8
 import json, re
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 from huggingface_hub.utils import HFValidationError, LocalTokenNotFoundError, validate_repo_id
+from .prompts import Problem, make_messages
 from .records import to_json, write_atomic
 from .runs import Run
 from .scoring import accuracy_table, interval
@@ -40,7 +41,7 @@ def check_repo_id(
     if not whole: raise ValueError(f"repo_id should be owner/name of letters, digits, '-', '_' and '.', got {repo_id!r}")
     return repo_id
 
-# %% ../nbs/23_sharing.ipynb #13-b72483ed
+# %% ../nbs/23_sharing.ipynb #13-24102c5b
 _FILES = ('config.json', 'generation_config.json', 'model.safetensors', 'model.safetensors.index.json', 'model-*-of-*.safetensors', 'tokenizer.json',
           'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.json', 'merges.txt', 'chat_template.jinja')
 
@@ -49,12 +50,14 @@ def policy_files(
 )->dict: # Name -> bytes
     "What would be uploaded beside the card."
     if not run.trains: raise ValueError(f'run_name should be a training run, got {run.run_name!r}')
+    export = run.manifest['settings'].get('export', 'merged')
+    if export != 'merged': raise ValueError(f"export should be 'merged' for a run that is shared, got {export!r}: the policy of run {run.run_name!r} is not a whole model")
     found = {f.name:f.stat().st_size for p in _FILES for f in sorted(run.policy_dir.glob(p))}
     if 'config.json' not in found or not any(n.endswith('.safetensors') for n in found):
         raise FileNotFoundError(f'run_name should be a run with a policy, got {run.run_name!r}: there is none in {run.policy_dir}')
     return found
 
-# %% ../nbs/23_sharing.ipynb #18-91a86364
+# %% ../nbs/23_sharing.ipynb #19-91a86364
 def measured(
     run:Run, # A training run
 )->pd.DataFrame: # A row a format and temperature: puzzles, before, after and difference, each with low and high; empty where the policy was not evaluated
@@ -73,7 +76,7 @@ def measured(
         out.append(line)
     return pd.DataFrame(out)
 
-# %% ../nbs/23_sharing.ipynb #23-c208550b
+# %% ../nbs/23_sharing.ipynb #24-148a7d3a
 def base_model(
     run:Run, # A training run
 )->str|None: # A hub id; None for the shipped model, a local folder, or where no record is left
@@ -82,12 +85,17 @@ def base_model(
     name = m['settings'].get('model_name', '')
     before = Run(name.partition('@')[0], run.outputs, must_exist=False) if re.fullmatch(r'[\w.-]+(@\d+)?', name) and name not in ('auto', 'small') else None
     if before is not None and before.exists and before.run_name != run.run_name: return base_model(before)
-    said = re.search(r' is (\S+/\S+?)(?: on the Hugging Face hub|, because there is a GPU)', m.get('model', ''))
+    said = re.match(r"""model_name=(?:'[^']*'|"[^"]*") is ([\w.-]+/[\w.-]+)(?: on the Hugging Face hub|, because there is a GPU)""", m.get('model', ''))
     return said[1] if said else None
 
 def _own(run): return f'the small model shipped with grpo_nb {run.manifest["provenance"].get("grpo_nb", "")}'.strip() if 'the small model' in run.manifest.get('model', '') else 'a local model'
 
-# %% ../nbs/23_sharing.ipynb #27-10c4c750
+# %% ../nbs/23_sharing.ipynb #28-c57f2709
+def _shown(m, k): # A setting as a stranger may see it
+    v = m['settings'][k]
+    local = k in ('model_name', 'ref_model') and v and (f'model_name={v!r} is a local folder' in m.get('model', '') or v[0] in '/~.' or '\\' in v or (v.count('/') > 1 and not v.startswith('hf://')))
+    return 'a local folder' if local else f'`{v}`'
+
 def _table(head, rows): return '\n'.join([f"| {' | '.join(map(str, r))} |" for r in (head, ['---']*len(head), *rows)])
 
 def _accuracy(run, found):
@@ -110,16 +118,19 @@ def _tokenizer_class(run): # What loads this tokenizer: AutoTokenizer gives ever
     return 'PreTrainedTokenizerFast' if said in ('PreTrainedTokenizerFast', 'TokenizersBackend') else 'AutoTokenizer'
 
 def _load(where, s, tokens, kind):
-    ask = "Using the numbers [4, 7, 3], create an expression that equals 25. Use each of the 3 numbers exactly once, with the operations + - * (no division) and parentheses where they help."
+    fmt = 'one-shot' if s['oneshot'] else s['prompt_format']
+    chat = '\n'.join(f'    {m!r},' for m in make_messages(Problem([4, 7, 3], 25), fmt))
     return f'''```python
 from transformers import AutoModelForCausalLM, {kind}
 tok,model = {kind}.from_pretrained('{where}'),AutoModelForCausalLM.from_pretrained('{where}')
-chat = [dict(role='system', content='You are a careful solver of arithmetic puzzles.'), dict(role='user', content='{ask}')]
+chat = [ # The {fmt} prompt, as it was trained
+{chat}
+]
 ids = tok(tok.apply_chat_template(chat, tokenize=False, add_generation_prompt=True), add_special_tokens=False, return_tensors='pt').input_ids
 print(tok.decode(model.generate(ids, max_new_tokens={tokens}, do_sample=False)[0, ids.shape[1]:]))
 ```'''
 
-# %% ../nbs/23_sharing.ipynb #28-ca870aa2
+# %% ../nbs/23_sharing.ipynb #29-a95e5531
 def model_card(
     run:Run, # A training run
     repo_id:str='me/policy', # Where the policy goes, as owner/name
@@ -130,7 +141,7 @@ def model_card(
     s = {**GRPOConfig.defaults(), **m['settings']}
     source,step = m['provenance'],m.get('saved', m.get('step', 0))
     usual = vars(GRPOConfig())
-    differ = [(f'`{k}`', f'`{v}`', f'`{usual[k]}`') for k,v in m['settings'].items() if k in usual and v != usual[k] and k not in ('run_name', 'resume')]
+    differ = [(f'`{k}`', _shown(m, k), f'`{usual[k]}`') for k,v in m['settings'].items() if k in usual and v != usual[k] and k not in ('run_name', 'resume')]
     results = [EvalResult(task_type='text-generation', dataset_type='countdown', dataset_name=f"Countdown, {s['num_count']} numbers, held out", dataset_config=r.format, dataset_split='heldout',
                           metric_type='accuracy', metric_name=f'greedy accuracy, {r.format}', metric_value=round(float(r.after[0]), 4)) for r in found.itertuples() if not r.temperature]
     data = ModelCardData(model_name=repo_id.partition('/')[2], base_model=base, library_name='transformers', pipeline_tag='text-generation', license=license,
@@ -146,7 +157,7 @@ def model_card(
     body = '\n\n'.join(f"{'#' if i == 0 else '##'} {k}\n\n{v}" for i,(k,v) in enumerate(parts.items()))
     return f'---\n{data.to_yaml()}\n---\n\n{body}\n'
 
-# %% ../nbs/23_sharing.ipynb #38-3fd752c7
+# %% ../nbs/23_sharing.ipynb #43-fe4ae72b
 def push(
     run:Run, # A training run with a policy
     repo_id:str, # Where on the Hub, as owner/name
@@ -170,6 +181,10 @@ def _send(run, repo_id, private, names, here, api):
     if run.state == 'running': raise ValueError(f'dry_run should be True while run {run.run_name!r} is at work, got False')
     try: api.whoami()
     except LocalTokenNotFoundError: raise PermissionError('dry_run should be True where nobody is logged in to the Hugging Face Hub, got False; `hf auth login` logs in') from None
-    api.create_repo(repo_id, private=private, exist_ok=True)
+    there = api.repo_info(repo_id) if api.repo_exists(repo_id) else None
+    if there and private and not there.private: raise ValueError(f'private should be False for {repo_id}, which is there and public, got True')
+    if there and any(f.rfilename == 'README.md' for f in there.siblings or ()) and 'grpo_nb' not in (there.tags or ()):
+        raise ValueError(f'repo_id should be a repository whose README.md is a card of grpo_nb, or one without, got {repo_id!r}')
+    if not there: api.create_repo(repo_id, private=private, exist_ok=True)
     api.upload_folder(repo_id=repo_id, folder_path=run.policy_dir, allow_patterns=names, commit_message=f'Policy of run {run.run_name}')
     api.upload_folder(repo_id=repo_id, folder_path=here, allow_patterns=['README.md'], commit_message='Model card')

@@ -43,14 +43,21 @@ class _Tensorboard:
         self.writer.flush()
     def finish(self): self.writer.close()
 
-# %% ../nbs/06_trackers.ipynb #14-6914e00e
+# %% ../nbs/06_trackers.ipynb #14-775d84cf
 PROJECT = 'grpo_nb' # Under which trackio and W&B file a run
 
 class _Trackio:
     def __init__(self, run_name, settings, folder, resume):
         import trackio
-        self.run = trackio.init(PROJECT, run_name, config=settings, resume='allow' if resume else 'never', embed=False, auto_log_gpu=False, auto_log_cpu=False)
-        self.has = self.run._initial_last_step or 0 # Where the run is kept, here or in a Space
+        note = Path(folder)/'trackio.json'
+        known = json.loads(note.read_text())['id'] if resume and note.exists() else None
+        begin = lambda how: trackio.init(PROJECT, run_name, config=settings, resume=how, embed=False, auto_log_gpu=False, auto_log_cpu=False)
+        self.run = begin('allow' if known else 'never')
+        if known and self.run.id != known: # Somebody else's, of the same name and newer
+            self.run.finish()
+            self.run = begin('never')
+        self.has = (self.run._initial_last_step or 0) if self.run.id == known else 0 # Where the run is kept, here or in a Space
+        note.write_text(json.dumps(dict(id=self.run.id)))
     def log(self, row, step): self.run.log(row, step)
     def finish(self): self.run.finish()
 

@@ -4,7 +4,7 @@ vLLM needs a GPU and llama.cpp a compiler, so neither runs here. For vLLM the ch
 a folder: a known architecture, the tensor names that its Qwen2 loader maps, a tokenizer and a chat template in the files
 that transformers reads, and a token that ends a text. They show that nothing is missing or misnamed; that vLLM then computes the same they
 do not show. For llama.cpp, `benchmarks/to_gguf.py` runs the real converter and its record is read here."""
-import asyncio, importlib.util, json, re, sys
+import asyncio, importlib, importlib.metadata, importlib.util, json, re, sys
 from pathlib import Path
 import pytest, torch
 from common import ROOT, sh
@@ -133,10 +133,19 @@ def test_verifiers_loads_the_environment(countdown):
 
 def test_environment_records_agree():
     found = [json.loads(p.read_text()) for p in (ROOT/'benchmarks/results').glob('environment-*.json')]
-    assert found and all(r['same'] and set(r['formats']) == set(PROMPT_FORMATS) for r in found)
+    assert found and all(set(r['formats']) == set(PROMPT_FORMATS) for r in found)
+    for side in (f for r in found for f in r['formats'].values()): assert side['ours'] == side['theirs'] and {*side['ours']} == {'accuracy', 'reward'}
 
 def test_environment_package_says_what_it_needs():
     try: import tomllib
     except ImportError: import tomli as tomllib
     project = tomllib.loads((ENVIRONMENT/'pyproject.toml').read_text())['project']
     assert project['name'] == 'countdown-nb' and {re.split('[<>=]', d)[0] for d in project['dependencies']} == {'grpo_nb', 'verifiers'}
+    assert 'verifiers>=0.1.14,!=0.2.*,!=0.3.*' in project['dependencies']
+
+@pytest.mark.parametrize('v', ('0.2.0', '0.3.1'))
+def test_releases_between_are_refused_in_a_sentence(monkeypatch, v):
+    monkeypatch.syspath_prepend(str(ENVIRONMENT))
+    monkeypatch.delitem(sys.modules, 'countdown_nb', raising=False)
+    monkeypatch.setattr(importlib.metadata, 'version', lambda name: v)
+    with pytest.raises(ImportError, match=rf'verifiers should be of 0\.1 .*got {v}'): importlib.import_module('countdown_nb')

@@ -1,4 +1,7 @@
 "Countdown as grpo_nb trains and grades it, for trainers that are built on verifiers."
+from importlib.metadata import version
+if version('verifiers').startswith(('0.2.', '0.3.')): # Neither of the two interfaces below
+    raise ImportError(f"verifiers should be of 0.1 (from 0.1.14) or 0.4 and later for countdown_nb, got {version('verifiers')}; `pip install 'verifiers>=0.4'` brings one")
 import verifiers
 from grpo_nb.environment import CountdownEntries
 
