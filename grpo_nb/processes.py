@@ -117,7 +117,7 @@ def at_work(
         write_atomic(Path(outputs)/run_name/'processes'/f'rank-{r}.json', to_json(note, indent=1))
         raise
 
-# %% ../nbs/10_processes.ipynb #25-7c8909b0
+# %% ../nbs/10_processes.ipynb #25-70a25784
 def end(
     p:subprocess.Popen, # Of `torchrun`
 ):
@@ -133,6 +133,7 @@ def end(
         except (psutil.NoSuchProcess, ProcessLookupError): continue # It was quicker
     p.wait()
 
+# %% ../nbs/10_processes.ipynb #26-969b514b
 def follow(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -159,7 +160,7 @@ def follow(
     if p.returncode: raise RuntimeError(what_failed(run, p.returncode))
     return tuple(run.manifest['outcome'])
 
-# %% ../nbs/10_processes.ipynb #28-c122584f
+# %% ../nbs/10_processes.ipynb #29-c122584f
 def what_failed(
     run:Run, # The run
     code:int, # Exit code of `torchrun`
