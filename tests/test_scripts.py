@@ -98,6 +98,22 @@ def test_exit_codes(clone, env, code, said):
     assert done.returncode == code and said in done.stdout
     assert f'{code}  ' in (ROOT/'slurm/train.sh').read_text()
 
+def test_nodes_and_gpus(clone):
+    "What a job is to have comes before the settings: the script submits itself. In the job each GPU gets a process."
+    (clone/'sbatch').write_text('#!/bin/sh\necho sbatch "$@"\n')
+    (clone/'sbatch').chmod(0o755)
+    submit = lambda *args, **env: run(clone, 'slurm/train.sh', *args, **{'PATH':f'{clone}:{os.environ["PATH"]}', **env})
+    done = submit('nodes', 2, 'gpus', 4, '--time=01:00:00', 'run_name', 'r1', 'batch_size', 8)
+    assert done.stdout.strip() == 'sbatch --nodes=2 --gres=gpu:4 --cpus-per-task=32 --mem=256G --time=01:00:00 slurm/train.sh run_name r1 batch_size 8'
+    for args,env,said in ((('nodes', 'two'), {}, "nodes should be a whole number above 0, got 'two'"), (('gpus', 2), dict(SLURM_JOB_ID='7'), 'this is job 7 already'),
+                          (('gpus', 2), dict(PATH='/usr/bin:/bin'), 'set num_processes to use several GPUs')):
+        done = submit(*args, **env)
+        if said.startswith('set') and shutil.which('sbatch', path='/usr/bin:/bin'): continue
+        assert done.returncode == 2 and said in done.stdout, done.stdout
+    for gpus,given,said in ((4, (), 'num_processes 4'), (4, ('num_processes', 2), 'num_processes 2'), (1, (), ''), (0, (), '')):
+        assert job(clone, 'train', 'run_name', f'r{gpus}{len(given)}', *given, SLURM_GPUS_ON_NODE=str(gpus)).returncode == 0
+        assert (record(clone, f'r{gpus}{len(given)}').partition('-p num_processes')[2] == said.removeprefix('num_processes')), record(clone, f'r{gpus}{len(given)}')
+
 def signalled(clone, sig, script='train', **env):
     "A job of 20 s that gets a signal when its run is under way; how it ended, what it said, what scontrol was asked."
     env = {**os.environ, 'PATH':f'{clone}:{os.environ["PATH"]}', 'PAPERMILL':str(clone/'papermill'), 'SLURM_SUBMIT_DIR':str(clone), 'SLURM_JOB_ID':'7',

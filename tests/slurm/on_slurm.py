@@ -300,15 +300,6 @@ def test_a_lost_process_ends_the_job(site):
     until(lambda: not at_work(), 'the end of its processes', 30)
     say(f'job {number}: {m["error"]}')
 
-def test_train_submits_itself(site):
-    work = [a for k, v in (SHORT | dict(run_name='asks', iterations=1)).items() for a in (k, v)]
-    number = re.search(r'Submitted batch job (\d+)', said := sh('slurm/train.sh', 'gpus', 2, '--time=01:00:00', *work, cwd=site.folder, env=site.env))
-    assert number, said
-    assert ended(number[1]) == ('COMPLETED', '0:0'), site.log(f'grpo-train-{number[1]}')[-3000:]
-    j = job(number[1])
-    assert (j['NumNodes'], j['TimeLimit'], site.manifest('asks')['processes']) == ('1', '01:00:00', 2) and 'gpu:2' in j['TresPerNode']  # a process for each GPU
-    assert 'nodes should be a whole number above 0' in sh('slurm/train.sh', 'nodes', 'two', cwd=site.folder, env=site.env)
-
 def test_bad_settings_end_with_exit_code_2(site, stories):
     bad = site.submit('train', run_name='bad', model_name='small', learning_rat='1e-5')
     row = site.submit('sweep', '--array=4', given=['slurm/sweeps/formats.csv'])
