@@ -219,9 +219,9 @@ def becomes(tab, root, rows, what):
 def test_watch_follows_a_run(tab, place):
     root = view(tab, 'watch')
     first = int(wait_text(root.locator('.grpo-state'), r'running\D+(\d+) of 2000')[1])
-    until(lambda: int(re.search(r'step (\d+)', root.locator('.grpo-state').inner_text())[1]) > first + 2, 'a later step', 30, tab)
+    until(lambda: int(re.search(r'step (\d+)', root.locator('.grpo-state').inner_text())[1]) > first + 2, 'a later step', 60, tab)
     assert root.locator('svg path, svg polyline').count()
-    until(lambda: told_by(cards_of(root), [r for r in rows_of(place, 'live') if r['step'] > first]), 'its newest completions', 15, tab)
+    until(lambda: told_by(cards_of(root), [r for r in rows_of(place, 'live') if r['step'] > first]), 'its newest completions', 60, tab)
     shoot(root, 'watch-running')
 
 def test_watch_stops_a_run(tab, place):
