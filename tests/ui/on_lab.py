@@ -212,7 +212,7 @@ def counted(root): return root.locator('.grpo-count').inner_text().split(' · ')
 
 def becomes(tab, root, rows, what):
     "Wait until the view shows cards of these rows only."
-    until(lambda: told_by(cards_of(root), rows), what, 15, tab)
+    until(lambda: told_by(cards_of(root), rows), what, 60, tab)
 
 # watch
 
@@ -288,8 +288,8 @@ def test_completions_as_a_list_and_suspicious_ones(tab, place):
     archive = Archive(Run('old', place.outputs))
     odd = archive.tables['training'][archive.accepts('training') != '']
     choose(root.locator('.grpo-filter'), 'suspicious accepts')
-    until(lambda: counted(root).startswith(f'{len(odd)} of '), 'as many of them as there are', 15, tab)
-    until(lambda: not cards_of(root) if odd.empty else told_by(cards_of(root), odd.to_dict('records')), 'these and no others', 15, tab)
+    until(lambda: counted(root).startswith(f'{len(odd)} of '), 'as many of them as there are', 60, tab)
+    until(lambda: not cards_of(root) if odd.empty else told_by(cards_of(root), odd.to_dict('records')), 'these and no others', 60, tab)
     choose(root.locator('.grpo-filter'), 'all')
     root.get_by_role('button', name='group').click()
     becomes(tab, root, rows_of(place, 'old'), 'a group')
@@ -310,13 +310,13 @@ def test_completions_beside_shaded_and_copied(tab, place):
     assert case['completion'] in {r['completion'] for r in rows_of(place, 'old')} and case['expect'] in ('correct', 'wrong')
     shoot(root, 'completions-shaded')
     root.get_by_role('button', name='shade by log-ratio').click()
-    until(lambda: not root.locator('.grpo-text span[style*=background]').count(), 'no shades', 15, tab)
+    until(lambda: not root.locator('.grpo-text span[style*=background]').count(), 'no shades', 60, tab)
 
 def test_completions_answer_while_a_cell_runs(tab, place):
     prompt = tab.locator('.jp-Notebook .jp-Cell').nth(BUSY).locator('.jp-InputPrompt')
     busy = lambda: '*' in prompt.inner_text()
     tab.evaluate(f'i => {{ ({RUN})(i) }}', BUSY)
-    until(busy, 'a cell at work', 10, tab)
+    until(busy, 'a cell at work', 60, tab)
     root, rows = view(tab, 'completions'), rows_of(place, 'old')
     before = int(wait_text(root.locator('.grpo-step .widget-readout'), r'\d+')[0])
     after = before + 1 if before < 4 else before - 1
