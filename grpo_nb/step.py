@@ -96,7 +96,7 @@ def select(
     rollout = Rollout(**{k:pick(v) for k,v in vars(b.rollout).items()})
     return replace(b, rollout=rollout, **{k:pick(getattr(b, k)) for k in ('problems','grades','well_formed','advantages')})
 
-# %% ../nbs/10_step.ipynb #15-08df316b
+# %% ../nbs/10_step.ipynb #15-bd97e2ef
 def collect(
     cfg:GRPOConfig, # Settings
     model, # The policy
@@ -107,8 +107,9 @@ def collect(
     "The batch of a step; with `refill`, unanimous groups give way to groups drawn anew."
     G,full = cfg.num_generations,cfg.batch_size*cfg.grad_accum_steps*cfg.num_generations
     mixed,rest,draws = [],[],[]
-    for part in range(MAX_DRAWS if cfg.refill else 1):
+    for part in range(MAX_DRAWS):
         draws.append(b := sample_batch(cfg, model, tokenizer, step, part, engine))
+        if not cfg.refill: break
         for g in range(0, full, G): (mixed if b.advantages[g:g+G].any() else rest).append(select(b, list(range(g, g+G))))
         if len(mixed)*G >= full: break
     if engine: engine.sleep()
