@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 import torch
-from common import CLIP, LEARNING_RATE, ROOT, Clock, GRPOConfig, Work, build, generate, load_model, load_reference, load_tokenizer, make_optimizer, parse, parser, problems, prompts, update, write
+from common import CLIP, LEARNING_RATE, ROOT, Clock, GRPOConfig, Work, build, generate, installed, load_model, load_reference, load_tokenizer, make_optimizer, parse, parser, problems, prompts, update, write
 from grpo_nb.lora import add_adapter, trained
 from grpo_nb.step import peak_rss
 
@@ -23,7 +23,7 @@ def child(a):
     "One way, measured; a line of JSON."
     rank, bits, cuda = WAYS[a.way]['rank'], WAYS[a.way]['bits'], a.device.startswith('cuda')
     tok, model = load_tokenizer('small'), add_adapter(load_model(a.folder, a.dtype, a.device, bits=bits), rank)
-    ref, opt = load_reference(model) if a.beta else None, make_optimizer(model, LEARNING_RATE, 'adamw_8bit' if cuda else 'adamw')
+    ref, opt = load_reference(model) if a.beta else None, make_optimizer(model, LEARNING_RATE, 'adamw_8bit' if cuda and installed('bitsandbytes') else 'adamw')
     cfg = GRPOConfig(run_name='benchmark', model_name='small', batch_size=a.prompts, num_generations=a.group, max_new_tokens=a.new, temperature=a.temperature, beta=a.beta, learning_rate=LEARNING_RATE,
                      clip_grad_norm=CLIP, optimizer='adamw', device=a.device, dtype=a.dtype, lora_rank=rank, load_in_4bit=bits == 4, load_in_8bit=bits == 8)
     task = SimpleNamespace(args=a, problems=[p for p in problems(a.prompts) for _ in range(a.group)])

@@ -1,6 +1,9 @@
-"""Are the paths on this device right? Greedy tokens, gradients, log-probs and one bfloat16 training step of the shipped small model."""
+"""Are the paths on this device right? Greedy tokens, gradients, log-probs, layers in few bits and bfloat16 training steps of the shipped small model."""
 import sys
 from common import (Work, build, generate, hf_generate, installed, make_optimizer, parse, parser, prompts, torch, update)
+from grpo_nb.bits import bits_of, dense_weight
+from grpo_nb.lora import add_adapter, trained
+from grpo_nb.models import load_model, load_tokenizer
 from grpo_nb.objective import token_logps
 from update import gradients, shake
 
@@ -36,6 +39,35 @@ def train(work, optimizer, steps=2):
     return f"loss {stats['loss']:.3g}, gradient norm {stats['grad_norm']:.3g}"
 
 
+def rows_of(ro): return [r[m > 0].tolist() for r, m in zip(ro.completion_ids, ro.mask)]
+
+def policy(device, dtype, bits):
+    "The small model in few bits, with an adapter that has something to say."
+    model, g = add_adapter(load_model('small', dtype, device, bits=bits), 8), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in trained(model).values(): p.add_((.01*torch.randn(p.shape, generator=g)).to(p))
+    return model
+
+def recorded(a, dtype, bits):
+    "Share of rows whose greedy tokens are the same from recorded steps as from the library's own pass."
+    model, tok = policy(a.device, dtype, bits), load_tokenizer('small')
+    one, two = (rows_of(generate(model, tok, prompts('small', tok, 4), n=4, temperature=0, max_new_tokens=a.new, engine=e)) for e in ('graph', 'plain'))
+    return sum(x == y for x, y in zip(one, two))/len(one)
+
+def kernel(a, dtype, rows):
+    "Relative difference of bitsandbytes' 4-bit product from the product with the matrix that the bits stand for."
+    model = load_model('small', dtype, a.device, bits=4)
+    layer = next(m for m in model.modules() if bits_of(m))
+    x = torch.randn(rows, layer.in_features, device=a.device, dtype=model.dtype)
+    right = torch.nn.functional.linear(x, dense_weight(layer).to(x.dtype), layer.bias)
+    return float((type(layer).forward(layer, x) - right).norm()/right.norm())
+
+def elsewhere(a, bits):
+    "Largest relative difference of the matrices that a layer stands for when quantised here and on the CPU."
+    here, there = ([dense_weight(m).cpu() for m in load_model('small', 'float32', d, bits=bits).modules() if bits_of(m)] for d in (a.device, 'cpu'))
+    return max(float((x - y).norm()/y.norm()) for x, y in zip(here, there))
+
+
 def main(argv=None):
     p = parser(__doc__, models=False)
     a = parse(p, argv)
@@ -59,6 +91,13 @@ def main(argv=None):
     if not installed('bitsandbytes'): print('bitsandbytes is not installed, so only the fused AdamW is checked.')
     for kind in ('adamw', *(['adamw_8bit'] if eight else [])):
         check(f'bfloat16: training steps with {kind}', lambda: train(Work(a), kind))
+    for bits in (0, 4, 8) if eight else (0,):
+        over = f'adapter over {bits or 32} bits'
+        check(f'float32, {over}: share of greedy completions that recorded steps give as the library does', lambda: recorded(a, 'float32', bits), lambda v: v == 1)
+        check(f'bfloat16, {over}: the same', lambda: recorded(a, 'bfloat16', bits), lambda v: v >= 0)
+        if bits: check(f'{bits} bits: matrices quantised here and on the CPU, largest relative difference', lambda: elsewhere(a, bits), lambda v: v <= 1e-3)
+    for dtype, most in (('float32', 1e-5), ('bfloat16', .01)) if eight else ():
+        for rows in (2, 512): check(f"{dtype}, {rows} rows: bitsandbytes' 4-bit product against the matrix's, relative", lambda: kernel(a, dtype, rows), lambda v: v <= most)
     if bad: sys.exit(f'{bad} checks failed')
 
 

@@ -11,7 +11,7 @@ export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=
 import importlib.util as u, sys
 missing = [m for m in ('torch', 'transformers') if not u.find_spec(m)]
 if missing: sys.exit(f"{' and '.join(missing)} not installed: nothing can run")
-for name, without in dict(trl="TRL's row is left out", vllm='TRL generates without it', bitsandbytes='the fused AdamW is used', scipy='no law is fitted').items():
+for name, without in dict(trl="TRL's row is left out", vllm='TRL generates without it', bitsandbytes='the fused AdamW is used, and nothing is held in few bits').items():
     if not u.find_spec(name): print(f'{name} is not installed: {without}.')
 import torch, transformers
 print(f'torch {torch.__version__}, transformers {transformers.__version__}')
@@ -33,11 +33,11 @@ stage() { # seconds, then a script of benchmarks/ with its options
 }
 
 big=(--model 1.5B --dtype bfloat16 --new 160 --out "$out")
-stage 45 cuda_check.py # the seconds add up to less than 500
-stage 55 decode.py "${big[@]}" --repeats 2
-stage 45 update.py "${big[@]}" --repeats 3
-stage 190 step.py "${big[@]}" --repeats 3 --tune --tune-seconds 20
-stage 30 saving.py --shape 1.5B --out "$out"
-stage 85 growth.py --models 1.5B --dtype bfloat16 --repeats 1 --new 160 --completions 64 32 256 --lengths 160 320 --out "$out"
-stage 40 decode.py "${big[@]}" --repeats 1 --static # compiles: may not be done in time
+stage 60 cuda_check.py # the seconds add up to 480
+stage 190 step.py "${big[@]}" --repeats 3 --tune --tune-seconds 30 --no-peak
+stage 90 adapters.py "${big[@]}" --repeats 1
+stage 40 memory.py "${big[@]}"
+stage 40 update.py "${big[@]}" --repeats 2
+stage 40 decode.py "${big[@]}" --repeats 1
+stage 20 saving.py --shape 1.5B --out "$out"
 exit $failed

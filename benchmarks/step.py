@@ -8,14 +8,20 @@ LOOPS = dict(ours=ours, plain=plain)
 
 
 def memory(a, names, settings):
-    "Peak MB of each contender: two steps, the second with the optimizer's moments, in a process of its own."
-    out = {}
-    for n in names:
+    "Peak MB of each contender: two steps, the second with the optimizer's moments, in a process of its own. On a GPU, where each counts its own, side by side."
+    def start(n):
         cmd = [sys.executable, __file__, '--peak', n, '--trl', json.dumps(settings), *[f'--{k}={getattr(a, k)}' for k in
                ('model', 'new', 'dtype', 'device', 'prompts', 'group', 'temperature', 'beta', 'threads', 'seed')]]
-        done = subprocess.run(cmd, capture_output=True, text=True)
-        try: out[n] = json.loads(done.stdout.splitlines()[-1])['peak_mb']
-        except (IndexError, ValueError): print(f"peak memory of {n}: {(done.stderr.strip().splitlines() or ['the process ended early'])[-1]}")
+        return subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def end(n, p):
+        said, wrong = p.communicate()
+        try: out[n] = json.loads(said.splitlines()[-1])['peak_mb']
+        except (IndexError, ValueError): print(f"peak memory of {n}: {(wrong.strip().splitlines() or ['the process ended early'])[-1]}")
+    out, begun = {}, {}
+    for n in names:
+        begun[n] = start(n)
+        if a.device == 'cpu': end(n, begun.pop(n))
+    for n, p in begun.items(): end(n, p)
     return out
 
 
@@ -38,7 +44,7 @@ def main(argv=None):
     p.add_argument('--contenders', nargs='+', choices=('ours', 'plain', 'trl'), default=['ours', 'plain', 'trl'], help='who takes part')
     p.add_argument('--trl', type=json.loads, help="TRL's settings as JSON, instead of the fastest ones known")
     p.add_argument('--tune', action='store_true', help="try TRL's settings first and keep the fastest")
-    p.add_argument('--tune-seconds', type=float, help='start no further trial after this time')
+    p.add_argument('--tune-seconds', type=float, help='start no further trial after this time, and give up one that takes as long')
     p.add_argument('--no-peak', action='store_true', help='leave memory out')
     p.add_argument('--peak', choices=('ours', 'plain', 'trl'), help="internal: this contender's memory only")
     a = parse(p, argv)

@@ -1,5 +1,5 @@
 """TRL's GRPOTrainer on the same work, and the settings at which it was fastest."""
-import contextlib, copy, gc, os, tempfile
+import contextlib, copy, gc, os, signal, tempfile
 import torch
 from common import CLIP, LEARNING_RATE, Clock, graded, installed
 
@@ -15,13 +15,12 @@ BEST = {
 
 
 def candidates(device, dtype, rows):
-    "Settings worth trying; on a GPU the ways to generate come first, as they differ most there."
+    "Settings worth trying; on a GPU vLLM comes first where it is installed."
     best = BEST[device, dtype]
     ways = [best | dict(generate='paged')]
     if device == 'cuda':
-        if installed('vllm'): ways.insert(0, best | dict(generate='vllm'))
+        if installed('vllm'): yield best | dict(generate='vllm')
         else: print('vLLM is not installed, so TRL is not tried with it.')
-        yield from ways
     yield best
     for micro in (4, 8, 16, 32, 64):
         if micro != best['micro'] and rows % micro == 0: yield best | dict(micro=micro)
@@ -30,7 +29,7 @@ def candidates(device, dtype, rows):
         for pair in ((w, c) for w in ('float32', 'bfloat16') for c in (True, False)):
             if pair != (best['weights'], best['autocast']): yield best | dict(weights=pair[0], autocast=pair[1])
     if device == 'cuda': yield best | dict(generate='static') # compiles first
-    else: yield from ways
+    yield from ways # On a GPU it has failed in a way that disturbs what comes next
 
 
 def run(work, s, steps, before=lambda k: None):
@@ -89,12 +88,15 @@ def run(work, s, steps, before=lambda k: None):
 
 
 def tune(work, seconds=None):
-    "Time the second step of every candidate while `seconds` last; returns the fastest settings and all that was tried."
+    "Time the second step of every candidate while `seconds` last, and give up one that takes as long; returns the fastest settings and all that was tried."
     clock, tried, spent = Clock('cpu'), [], 0
+    def late(*_): raise TimeoutError(f'not done in {seconds:g} s')
     for s in candidates(work.args.device, work.args.dtype, work.args.prompts*work.args.group):
-        if tried and seconds is not None and spent > seconds: break
+        if any(t['s'] for t in tried) and seconds is not None and spent > seconds: break
+        if seconds: signal.signal(signal.SIGALRM, late); signal.alarm(int(seconds))
         try: row = run(work, s, 2)[-1]
         except Exception as e: row = dict(s=None, error=f'{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ""}')
+        finally: signal.alarm(0)
         spent += clock.lap()['wall_s']
         per = row['s'] and 1000*row['s']/row['tokens']
         tried.append(dict(settings=s, s=row['s'], s_per_1000=per, rollout_s=row.get('rollout_s'), error=row.get('error')))

@@ -43,7 +43,7 @@ def dense_weight(
     from bitsandbytes.functional import dequantize_4bit, int8_vectorwise_dequant
     return dequantize_4bit(w.data, w.quant_state) if bits == 4 else int8_vectorwise_dequant(w.data, w.SCB).to(getattr(linear, 'dense_dtype', torch.float))
 
-# %% ../nbs/03_bits.ipynb #21-b460364f
+# %% ../nbs/03_bits.ipynb #21-cc301dba
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, linear):
@@ -52,7 +52,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g): return g@dense_weight(ctx.linear).to(g.dtype),None
 
-def _forward(linear, x): # On a GPU bitsandbytes' own 4-bit kernel; not tried
+def _forward(linear, x): # On a GPU bitsandbytes' own 4-bit kernel
     if x.is_cuda and bits_of(linear) == 4: return type(linear).forward(linear, x)
     return _Product.apply(x, linear)
 

@@ -50,7 +50,7 @@ def weight_sizes(
     trained = [cfg.lora_rank*side for n in adapter_targets(model, cfg.lora_targets) for side in reversed(shape[n])]
     return trained,sum(p.numel() for p in model.parameters()) - sum(k*d for k,d in few),few
 
-# %% ../nbs/11_memory.ipynb #17-6d8f03ab
+# %% ../nbs/11_memory.ipynb #17-31020d4a
 def _cache_bytes(c, cfg, prompt, device, wide, n):
     "Most bytes while sampling, and those that are left afterwards."
     D,T,B = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads,cfg.max_new_tokens,cfg.batch_size*cfg.grad_accum_steps
@@ -61,9 +61,9 @@ def _cache_bytes(c, cfg, prompt, device, wide, n):
         return (B*prompt*(c.num_attention_heads//c.num_key_value_heads) + R*T)*token + wide*copied,0
     r,rows,P = R,R,prompt + -prompt%64
     while r >= 16: rows,r = rows + r//2,r//2
-    return (rows*(P + T) + R*P)*token,rows*(P + T)*token
+    return rows*(P + T)*token,rows*(P + T)*token
 
-# %% ../nbs/11_memory.ipynb #19-676cd5da
+# %% ../nbs/11_memory.ipynb #19-a6b37643
 def predict(
     config, # The model's configuration
     cfg:GRPOConfig, # Settings. Where they leave it open: whole groups, nothing recomputed
@@ -81,7 +81,7 @@ def predict(
     ref = wide*n if cfg.beta and (cfg.ref_model or not cfg.lora_rank) else 0
     cache,left = _cache_bytes(config, cfg, prompt, device, wide, n)
     logits = 2*wide*rows*T*config.vocab_size
-    kept = activation_bytes(config, prompt, T, rows, wide, bool(cfg.gradient_checkpointing), device != 'cpu', rank=cfg.lora_rank) - logits
+    kept = activation_bytes(config, prompt, T, rows, wide, bool(cfg.gradient_checkpointing), device != 'cpu', rank=cfg.lora_rank, group=cfg.num_generations) - logits
     return pd.DataFrame({
         'weights':       [weights]*3,
         'masters':       [sums]*3,
@@ -125,7 +125,7 @@ def saved_bytes(
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t): res = f()
     return res,*(sum(size for size,wide in kept.values() if wide == scores) for scores in (False, True))
 
-# %% ../nbs/11_memory.ipynb #43-50d35d33
+# %% ../nbs/11_memory.ipynb #43-ffc169c2
 @contextmanager
 def _peak(device, peaks, phase):
     if device.type == 'cuda': torch.cuda.reset_peak_memory_stats(device)
@@ -144,18 +144,18 @@ def measure(
     opt = make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
     bytes_of = lambda tensors: tensor_bytes([*tensors])
     with _peak(model.device, peaks, 'sampling'): engine,batch = worst_batch(cfg, model, ids, mask)
-    cache,ro = tensor_bytes(engine),batch.rollout
+    held = lambda m: [*m.parameters(), *(t for l in m.modules() if bits_of(l) for t in scales_of(l).values())]
+    weights = bytes_of(held(model))
+    cache,ro = tensor_bytes(engine, held(model)) - weights,batch.rollout # Some engines hold the weights, too
     del engine
     cfg = planned(cfg, model, *shape_of(ro, cfg.num_generations))
-    weights,first = loss_weights(ro.mask, cfg.loss, cfg.max_new_tokens),next(micro_batches(ro, cfg.micro_batch_size, cfg.num_generations))
+    each,first = loss_weights(ro.mask, cfg.loss, cfg.max_new_tokens),next(micro_batches(ro, cfg.micro_batch_size, cfg.num_generations))
     grads = [] # Of the scores, as they come
     watch = model.get_output_embeddings().register_forward_hook(lambda m,i,o: o.register_hook(lambda g: grads.append(g.nbytes)) and None)
     with train_mode(model, cfg.gradient_checkpointing), offload(ref, model.device, cfg.offload_reference and ref is not None):
-        (loss,*_),acts,scores = saved_bytes(lambda: loss_of(cfg, model, ref, batch, weights, *first, ()), model)
+        (loss,*_),acts,scores = saved_bytes(lambda: loss_of(cfg, model, ref, batch, each, *first, ()), model)
         loss.backward()
     watch.remove()
-    held = lambda m: [*m.parameters(), *(t for l in m.modules() if bits_of(l) for t in scales_of(l).values())]
-    weights = bytes_of(held(model))
     fresh = bytes_of(p.grad for p in model.parameters() if p.grad is not None)
     opt.collect()
     sums = bytes_of(m.grad for _,m in opt.pairs())
@@ -166,7 +166,7 @@ def measure(
              'activations': acts, 'logits': scores + sum(grads)}
     return pd.Series(parts),cfg,peaks
 
-# %% ../nbs/11_memory.ipynb #51-4b3adcff
+# %% ../nbs/11_memory.ipynb #55-4b3adcff
 def recommend(
     config, # The model's configuration
     gb:float, # Size of the card, in 10^9 bytes
@@ -182,7 +182,7 @@ def recommend(
     fits = lambda o: predict(config, o, prompt, 'cuda', sizes).sum().max() <= .9*1e9*gb
     return next(((o, i) for i,o in enumerate(ladder) if fits(o)), (None, len(ladder)))
 
-# %% ../nbs/11_memory.ipynb #59-f36a5319
+# %% ../nbs/11_memory.ipynb #63-e3675bb7
 @dataclass(frozen=True)
 class MemoryConfig(Settings):
     "Settings of training that memory depends on. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -202,7 +202,7 @@ class MemoryConfig(Settings):
     load_in_8bit: bool = False      # Hold them in 8 bits
     device: str = 'auto'            # 'auto', 'cpu', 'cuda', 'cuda:1'
     dtype: Literal['auto','float32','bfloat16'] = 'auto' # Weights; auto: bfloat16 on a GPU, float32 without
-    micro_batch_size: int|None = None # Completions in one forward and backward pass, at most a group; None: as many as fit
+    micro_batch_size: int|None = None # Completions in one forward and backward pass: rows of a group, or whole groups; None: as many as fit
     gradient_checkpointing: bool|None = None # Recompute activations in the backward pass; None: where memory asks for it
     offload_reference: bool = False # Keep the reference off the GPU between uses
     limits = GRPOConfig.all_limits()

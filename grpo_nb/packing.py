@@ -5,62 +5,68 @@
 # %% auto #0
 __all__ = ['pack', 'packed_logps', 'score', 'activation_bytes', 'free_bytes', 'plan_rows']
 
-# %% ../nbs/05_packing.ipynb #03-77b59952
+# %% ../nbs/05_packing.ipynb #03-7b55c4eb
 import re
 from pathlib import Path
 import torch
+import torch.nn.functional as F
 from .attention import group_attention
 from .decoder import hidden_states, why_not
 from .objective import gather_logps, token_logps
 
-# %% ../nbs/05_packing.ipynb #09-4bb62132
+# %% ../nbs/05_packing.ipynb #09-4a93e17f
 def pack(
-    prompt:torch.Tensor, # Token ids without padding, (P,)
-    completions:list, # Token ids of each completion, (n,) with n of at least 1
-): # Packed ids and positions (N,), lens as for `group_attention`, and for each completion token in turn the place that predicts it
-    "One flat row for a group."
-    P,device,sizes = len(prompt),prompt.device,[len(c) - 1 for c in completions]
-    ids = torch.cat([prompt, *(c[:-1] for c in completions)])
-    position = torch.cat([torch.arange(P, device=device), *(torch.arange(P, P + n, device=device) for n in sizes)])
-    end,places = torch.tensor([P - 1], device=device),torch.arange(P, len(ids), device=device).split(sizes)
-    return ids,position,[P, *sizes],torch.cat([t for p in places for t in (end, p)])
+    prompt_mask:torch.Tensor, # Left-padded prompts, each in the rows of its group, (R, P)
+    mask:torch.Tensor, # Right-padded completions of at least one token, (R, T)
+    groups:int=1, # Of equally many adjacent rows
+)->tuple: # Which tokens of prompts (groups, P) and completions (R, T) are fed; their positions (N,); for `group_attention`, a tuple of lens; the place that predicts each token said
+    "Several groups as flat rows, prompts first."
+    n,said,prompts = len(mask)//groups,mask > 0,prompt_mask[::len(mask)//groups] > 0
+    fed = F.pad(said[:,1:], (0, 1)) # The last token of each is not
+    lens,own = prompts.sum(1),fed.sum(1).view(groups, n)
+    each = torch.arange(max(prompts.shape[1], mask.shape[1]), device=mask.device)
+    position = torch.cat([(prompts.cumsum(1) - 1)[prompts], (lens.repeat_interleave(n)[:,None] + each[:mask.shape[1]])[fed]])
+    ends,places = lens.cumsum(0) - 1,lens.sum() - 1 + fed.flatten().cumsum(0).view_as(fed)
+    source = torch.cat([ends.repeat_interleave(n)[:,None], places[:,:-1]], 1)[said]
+    return prompts,fed,position,tuple((p, *o) for p,o in zip(lens.tolist(), own.tolist())),source
 
-# %% ../nbs/05_packing.ipynb #11-559399b6
+# %% ../nbs/05_packing.ipynb #11-e281e590
 def packed_logps(
     model,                       # Causal language model of the library, of a kind that `why_not` has nothing against
-    prompt_ids:torch.Tensor,     # Left-padded, the same prompt in each row, (R, P)
+    prompt_ids:torch.Tensor,     # Left-padded, the same prompt in each row of a group, (R, P)
     prompt_mask:torch.Tensor,    # 1 for a prompt token, 0 for padding, (R, P)
     completion_ids:torch.Tensor, # Right-padded completions, (R, T)
     mask:torch.Tensor,           # 1.0 up to and including the first EOS, then 0; at least one token a row, (R, T)
     temperature:float=1.0,       # Temperature that the completions were sampled at
     return_entropy:bool=False,   # Also return the exact entropy at each token, without gradient?
     recompute:bool=False,        # Make activations again in the backward pass (gradient checkpointing)?
+    groups:int=1,                # Groups among the rows, equally large and adjacent
 ): # Log-probs (R, T) float32, 0 where `mask` is 0; or the pair (log-probs, entropies)
-    "What `token_logps` gives for the rows of one group, with the prompt read once and nothing padded."
-    said = mask > 0
-    completions = completion_ids[said].split(said.sum(1).tolist())
-    ids,position,lens,source = pack(prompt_ids[0][prompt_mask[0] > 0], completions)
+    "What `token_logps` gives, with each prompt read once and nothing padded."
+    prompts,fed,position,lens,source = pack(prompt_mask, mask, groups)
+    ids,said = torch.cat([prompt_ids[::len(mask)//groups][prompts], completion_ids[fed]]),mask > 0
     h = hidden_states(model, ids, position, lambda i,*qkv: group_attention(*qkv, lens), recompute).index_select(0, source)
-    res = gather_logps(model.get_output_embeddings()(h), torch.cat(completions), temperature, return_entropy)
+    res = gather_logps(model.get_output_embeddings()(h), completion_ids[said], temperature, return_entropy)
     back = lambda t: t.new_zeros(mask.shape).masked_scatter(said, t)
     return tuple(map(back, res)) if return_entropy else back(res)
 
-# %% ../nbs/05_packing.ipynb #19-f1449ccd
+# %% ../nbs/05_packing.ipynb #21-5f6c89c1
 def score(
     model, # Causal language model
-    prompt_ids:torch.Tensor, # As for `packed_logps`: rows of one group
+    prompt_ids:torch.Tensor, # As for `packed_logps`, (R, P)
     prompt_mask:torch.Tensor, # (R, P)
     completion_ids:torch.Tensor, # (R, T)
     mask:torch.Tensor, # (R, T)
     temperature:float=1.0, # Sampling temperature
     return_entropy:bool=False, # Also return entropies?
     recompute:bool=False, # Make activations again? The plain pass goes by the model's own mode
+    groups:int=1, # Groups among the rows
 ): # As `packed_logps`
-    "Log-probs of a group's completions, by the fastest pass that is exact for the model."
-    group = prompt_ids,prompt_mask,completion_ids,mask,temperature,return_entropy
-    return token_logps(model, *group) if why_not(model) else packed_logps(model, *group, recompute)
+    "Log-probs of completions, by the fastest pass that is exact for the model."
+    rows = prompt_ids,prompt_mask,completion_ids,mask,temperature,return_entropy
+    return token_logps(model, *rows) if why_not(model) else packed_logps(model, *rows, recompute, groups)
 
-# %% ../nbs/05_packing.ipynb #22-74e989ff
+# %% ../nbs/05_packing.ipynb #24-934f137c
 def activation_bytes(
     config, # The model's configuration
     prompt:int, # Tokens of the prompt
@@ -71,9 +77,10 @@ def activation_bytes(
     padded:bool=False, # Attention in a rectangle, as on a GPU
     repeated:bool=False, # The prompt read for each row, as by the plain pass
     rank:int=0, # Of an adapter
+    group:int=None, # Completions of a prompt; None: all rows are of one
 )->int: # Bytes kept for the backward pass
-    "Predicted activations of a micro-batch of one group."
-    c,tokens = config.get_text_config(),(rows if repeated else 1)*prompt + rows*new
+    "Predicted activations of a micro-batch."
+    c,tokens = config.get_text_config(),(rows if repeated else -(-rows//(group or rows)))*prompt + rows*new
     D = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
     inner = getattr(c, 'intermediate_size', None) or getattr(c, 'ffn_dim', None) or 4*c.hidden_size
     layer = tokens*(4*c.hidden_size + 5*c.num_attention_heads*D + 4*inner)
@@ -90,19 +97,21 @@ def free_bytes(
     info = Path('/proc/meminfo')
     return int(re.search(r'MemAvailable:\s+(\d+)', info.read_text())[1])*1024 if info.exists() else 2**62 # Not known outside Linux: no limit
 
-# %% ../nbs/05_packing.ipynb #24-a9858caf
+# %% ../nbs/05_packing.ipynb #26-45a5e72d
 def plan_rows(
     model, # Causal language model
     prompt:int, # Tokens of the longest prompt
     new:int, # Most tokens of a completion
-    rows:int, # Completions of a group, or as many as were asked for
+    rows:int, # Completions of a group
     free:int, # Bytes that may be taken
-    asked:bool=False, # Were so many rows asked for?
+    asked:int=None, # Rows that were asked for
     recompute:bool=None, # Gradient checkpointing; None: only where it is needed
+    groups:int=1, # Most groups to take at once
 )->tuple: # Rows of a micro-batch, at least 1, and whether to recompute
-    "The largest micro-batch that fits."
+    "The largest micro-batch that fits: rows of a group, or whole groups."
     w = model.get_input_embeddings().weight
-    need = lambda n,again: activation_bytes(model.config, prompt, new, n, w.element_size(), again, w.device.type != 'cpu', bool(why_not(model)), getattr(model, 'lora', {}).get('rank', 0))
-    fits = lambda again: max((n for n in range(1, rows + 1) if need(n, again) <= .75*free), default=0)
-    again = fits(False) < (rows if asked else max(1, rows/4)) if recompute is None else recompute
-    return max(1, fits(again)),again
+    more = dict(padded=w.device.type != 'cpu', repeated=bool(why_not(model)), rank=getattr(model, 'lora', {}).get('rank', 0), group=rows)
+    sizes = [n for n in (*range(1, rows), *range(rows, groups*rows + 1, rows)) if n <= (asked or n)]
+    fits = lambda again: max((n for n in sizes if activation_bytes(model.config, prompt, new, n, w.element_size(), again, **more) <= .75*free), default=0)
+    again = fits(False) < (sizes[-1] if asked else max(1, rows/4)) if recompute is None else recompute
+    return sizes[-1] if asked else max(1, fits(again)),again

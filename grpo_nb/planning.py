@@ -134,19 +134,22 @@ def _fit(
             if peak <= .9e9*CARDS[card][2]: return cfg,peak
     return None,peak
 
-# %% ../nbs/13_planning.ipynb #34-2288b15d
+# %% ../nbs/13_planning.ipynb #34-f32d2b5d
 ASSUMED = dict(rollout=.5, update=.4, optimizer=.6, wire=.7) # Shares of the data sheet's rates
 
 def shares_of(
     card:str, # One of `CARDS`
     results:list=(), # From `benchmarks/`, script 'step'
-)->tuple: # Efficiencies, and whether they are 'measured' or 'assumed'
+)->tuple: # Efficiencies, and whether they are 'measured', 'assumed' or those of another card
     "What a card reaches of its data sheet."
-    gpu = [r for r in results if card.split('-')[0].removeprefix('RTX ') in r['hardware'].get('gpu', '') and r['settings']['dtype'] == 'bfloat16']
+    named = lambda r: next((c for c in CARDS if c.split('-')[0].removeprefix('RTX ') in r['hardware'].get('gpu', '')), None)
+    gpu = [r for r in results if r['settings']['dtype'] == 'bfloat16' and named(r)]
     if not gpu: return ASSUMED,'assumed'
-    f,ours,(bandwidth,tflops,*_) = gpu[-1]['floor'],gpu[-1]['medians']['ours'],CARDS[card]
+    own = [r for r in gpu if named(r).split('-')[0] == card.split('-')[0]]
+    r = (own or gpu)[-1]
+    f,ours,(bandwidth,tflops,*_) = r['floor'],r['medians']['ours'],CARDS[named(r)]
     rollout = f['seconds']['rollout']/ours['rollout_s']*f['bytes_per_s']/(1e9*bandwidth)
-    return ASSUMED | dict(rollout=rollout, update=f['seconds']['update']/ours['update_s']*2*f['macs_per_s']/(1e12*tflops)),'measured'
+    return ASSUMED | dict(rollout=rollout, update=f['seconds']['update']/ours['update_s']*2*f['macs_per_s']/(1e12*tflops)),'measured' if own else f'as on {named(r)}'
 
 # %% ../nbs/13_planning.ipynb #36-a4eae9f3
 def step_seconds(
@@ -184,7 +187,7 @@ def step_seconds(
         optimizer=read(moved, 'optimizer'),
         exchange=(cards - 1)/cards*(6*n if full else 8*a)/(1e9*wire*share['wire'])))
 
-# %% ../nbs/13_planning.ipynb #49-0b52259e
+# %% ../nbs/13_planning.ipynb #47-0b52259e
 def parallel_forecasts(
     path:str|Path, # A file of rows with processes, model, parameters, step_s, rollout_s, update_s, exchange_s, bytes_exchanged
     wire:float=WIRES['loopback'], # GB/s between processes
@@ -204,7 +207,7 @@ def parallel_forecasts(
                     'GB forecast': sent/1e9, 'GB measured': r['bytes_exchanged']/1e9, 'GB/s': r['bytes_exchanged']/1e9/r['exchange_s'] if r['exchange_s'] else None})
     return pd.DataFrame(out).set_index(['model','processes'])
 
-# %% ../nbs/13_planning.ipynb #54-759a216e
+# %% ../nbs/13_planning.ipynb #55-759a216e
 def plan(
     s:PlanConfig, # Settings
     models=(), # More than the one of the settings
@@ -232,7 +235,7 @@ def plan(
     phases = 'prefill','decode','reference','policy','optimizer','exchange'
     return pd.DataFrame(rows, columns=[*rows[0]][:6] + ['micro_batch','recompute','step_s','hours','card_hours','dollars', *phases]).set_index(['model','card','cards','method'])
 
-# %% ../nbs/13_planning.ipynb #64-f9bf8e44
+# %% ../nbs/13_planning.ipynb #65-f9bf8e44
 def best(
     table:pd.DataFrame, # From `plan`
     budget:float, # Dollars

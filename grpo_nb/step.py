@@ -117,7 +117,7 @@ def collect(
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
-# %% ../nbs/10_step.ipynb #20-dc853774
+# %% ../nbs/10_step.ipynb #20-ac104630
 def side_by_side(
     device:torch.device, # Where the policy is
 )->int: # Micro-batches worked on at once
@@ -136,13 +136,14 @@ def planned(
 )->GRPOConfig: # The same with `micro_batch_size` and `gradient_checkpointing` filled in
     "Settle how many rows go through at a time, from the memory that is free now, less what the gradients will take."
     w,asked = next(model.parameters()),cfg.micro_batch_size
-    G,size,n = min(cfg.num_generations, asked or cfg.num_generations),w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
+    G,size,n = cfg.num_generations,w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
     threads,beside = min(side_by_side(w.device), groups),neighbours() if w.device.type == 'cpu' else 1
     taken = moments + n*size*(threads + 1 if threads > 1 else 1) + (4*n if size < 4 and cfg.master_weights else 0) # By gradients and their sums on the masters
-    rows,again = plan_rows(model, prompt, new, G, (free_bytes(w.device)/beside - taken)/threads, asked is not None, cfg.gradient_checkpointing)
-    return replace(cfg, micro_batch_size=G if asked else rows, gradient_checkpointing=again)
+    free,most = (free_bytes(w.device)/beside - taken)/threads,groups if asked or w.device.type != 'cpu' else 1
+    rows,again = plan_rows(model, prompt, new, G, free, asked, cfg.gradient_checkpointing, most)
+    return replace(cfg, micro_batch_size=rows, gradient_checkpointing=again)
 
-# %% ../nbs/10_step.ipynb #21-fc2c9495
+# %% ../nbs/10_step.ipynb #21-c048439d
 def shape_of(
     ro:Rollout, # What is to be learned from
     G:int, # Rows of a group
@@ -156,11 +157,13 @@ def micro_batches(
     G:int, # Rows of a group, adjacent
     groups:list=None, # Which ones; None: all
 ): # Pairs: row numbers, and (prompt_ids, prompt_mask, completion_ids, mask) trimmed to the longest of these rows
-    "Cut the groups of a rollout into micro-batches of rows of similar length."
-    lengths = ro.mask.sum(1)
-    for g in [g*G for g in (range(len(ro)//G) if groups is None else groups)]:
-        for rows in (lengths[g:g+G].argsort(stable=True) + g).split(size):
-            T,P = int(lengths[rows].max()),int(ro.prompt_mask[rows[0]].sum())
+    "Cut a rollout into micro-batches: rows of a group that are of similar length, or whole groups."
+    lengths,groups = ro.mask.sum(1),list(range(len(ro)//G)) if groups is None else groups
+    at_once = max(1, size//G)
+    for some in (groups[i:i+at_once] for i in range(0, len(groups), at_once)):
+        order = torch.cat([lengths[g*G:(g+1)*G].argsort(stable=True) + g*G for g in some])
+        for rows in order.split(at_once*G if size >= G else size):
+            T,P = int(lengths[rows].max()),int(ro.prompt_mask[rows].sum(1).max())
             yield rows,(ro.prompt_ids[rows,-P:], ro.prompt_mask[rows,-P:], ro.completion_ids[rows,:T], ro.mask[rows,:T])
 
 # %% ../nbs/10_step.ipynb #24-b46479ab
@@ -174,7 +177,7 @@ def lessons_of(
     tokens = batch.rollout.mask.view(len(A), -1).sum(1).tolist()
     return [g for g,r in zip(groups, deal([tokens[g] for g in groups], world_size())) if r == rank()]
 
-# %% ../nbs/10_step.ipynb #26-b512f538
+# %% ../nbs/10_step.ipynb #26-5a2d6267
 def loss_of(
     cfg:GRPOConfig, # Settings, planned
     model, # The policy, in training mode
@@ -186,9 +189,9 @@ def loss_of(
     known:tuple, # Its old and reference log-probs, or () in the first inner update
 )->tuple: # The loss, sums over tokens, and what is known now
     "The part that a micro-batch has in the batch's loss."
-    mask,T = parts[-1],parts[-1].shape[1]
-    with torch.no_grad(): ref = known[1] if known else score(reference, *parts, cfg.temperature) if reference else None
-    logps,entropy = score(model, *parts, cfg.temperature, True, cfg.gradient_checkpointing)
+    mask,T,groups = parts[-1],parts[-1].shape[1],max(1, len(rows)//cfg.num_generations)
+    with torch.no_grad(): ref = known[1] if known else score(reference, *parts, cfg.temperature, groups=groups) if reference else None
+    logps,entropy = score(model, *parts, cfg.temperature, True, cfg.gradient_checkpointing, groups)
     old,w,gap = known[0] if known else logps.detach(),weights[rows,:T],{}
     if cfg.rollout != 'own':
         theirs = batch.rollout.logps[rows,:T]

@@ -41,7 +41,7 @@ def dump(
     if not rank(): write_folder(path, {k:snapshot(v) for k,v in tensors.items()}, dict(step=step, why=why, settings=asdict(cfg), completions=completion_rows(batch, step)))
     return Checkpoint(path)
 
-# %% ../nbs/10_step_faults.ipynb #11-a73a9f08
+# %% ../nbs/10_step_faults.ipynb #11-2874b0bd
 def note(
     run:Run, # The run
     step:int, # The step
@@ -55,8 +55,8 @@ def note(
 def _halved(cfg, model, optimizer, step, why): # Settings for a second attempt
     optimizer.zero_grad()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
-    rows = cfg.micro_batch_size or cfg.num_generations
-    if rows > 1: return replace(cfg, micro_batch_size=rows//2)
+    G,rows = cfg.num_generations,cfg.micro_batch_size or cfg.num_generations
+    if rows > 1: return replace(cfg, micro_batch_size=max(G, rows//2//G*G) if rows > G else rows//2)
     raise torch.OutOfMemoryError(f'step {step} does not fit the memory of {model.device} even one completion at a time ({why}): '
                                  'set gradient_checkpointing, a smaller max_new_tokens or beta 0; 11_memory tells what fits')
 
@@ -91,7 +91,7 @@ def attempt(
         note(run, step, fault='out of memory', said=wrong, micro_batch_size=cfg.micro_batch_size)
         print(f'step {step} ran out of memory and is done in micro-batches of {cfg.micro_batch_size}, as are the steps to come')
 
-# %% ../nbs/10_step_faults.ipynb #28-5316a79d
+# %% ../nbs/10_step_faults.ipynb #28-0848b850
 def longest_prompts(
     cfg:GRPOConfig, # Settings
     tokenizer, # The model's tokenizer
@@ -109,14 +109,14 @@ def worst_batch(
     model, # The policy
     ids:torch.Tensor, # Prompts, (B, P), padded on the left
     mask:torch.Tensor, # Their mask
-)->tuple: # The sampling engine as it is at the end, and a batch of at most two groups
+)->tuple: # The sampling engine as it is at the end, and a batch of two groups, or of a micro-batch if that is more
     "Sample completions that never end."
     G,T,(ids,mask) = cfg.num_generations,cfg.max_new_tokens,(t.to(model.device) for t in (ids, mask))
     u,never = darts(cfg.seed, [str(i) for i in range(len(ids))], G, T),torch.tensor([-1], device=model.device)
     with torch.no_grad(), generate_mode(model):
         engine = ENGINES[choose_engine(model)](model, ids, mask, G, T)
         new,logps = sample(engine, u.to(model.device), never, cfg.temperature)
-    new,logps,ids,mask = (t[:2*G] for t in (new, logps, ids.repeat_interleave(G, 0), mask.repeat_interleave(G, 0)))
+    new,logps,ids,mask = (t[:max(2*G, cfg.micro_batch_size or 0)] for t in (new, logps, ids.repeat_interleave(G, 0), mask.repeat_interleave(G, 0)))
     ro = Rollout(ids, mask, new, torch.ones_like(logps), logps, ['']*len(new), torch.ones(len(new), dtype=torch.bool))
     return engine,Batch(ro, [], [], [], torch.linspace(-1, 1, len(new), device=model.device), cfg.prompt_format)
 
