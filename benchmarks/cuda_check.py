@@ -80,7 +80,7 @@ def main(argv=None):
         bad += not good
         print(f"{'ok    ' if good else 'FAILED'} {name}: {f'{value:.3g}' if isinstance(value, float) else value}", flush=True)
 
-    for dtype, same, error, apart in (('float32', 1, 1e-4, 1e-3), ('bfloat16', 0, .1, .5)):
+    for dtype, same, error, apart in (('float32', 1, 1e-4, 1e-3), ('bfloat16', .5, .1, .5)):
         a.dtype = dtype
         check(f'{dtype}: share of greedy completions equal to those of model.generate', lambda: greedy(a, dtype), lambda v: v >= same)
         work = Work(a)
@@ -94,7 +94,7 @@ def main(argv=None):
     for bits in (0, 4, 8) if eight else (0,):
         over = f'adapter over {bits or 32} bits'
         check(f'float32, {over}: share of greedy completions that recorded steps give as the library does', lambda: recorded(a, 'float32', bits), lambda v: v == 1)
-        check(f'bfloat16, {over}: the same', lambda: recorded(a, 'bfloat16', bits), lambda v: v >= 0)
+        check(f'bfloat16, {over}: the same', lambda: recorded(a, 'bfloat16', bits), lambda v: v >= .5)
         if bits: check(f'{bits} bits: matrices quantised here and on the CPU, largest relative difference', lambda: elsewhere(a, bits), lambda v: v <= 1e-3)
     for dtype, most in (('float32', 1e-5), ('bfloat16', .01)) if eight else ():
         for rows in (2, 512): check(f"{dtype}, {rows} rows: bitsandbytes' 4-bit product against the matrix's, relative", lambda: kernel(a, dtype, rows), lambda v: v <= most)

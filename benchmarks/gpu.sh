@@ -33,11 +33,11 @@ stage() { # seconds, then a script of benchmarks/ with its options
 }
 
 big=(--model 1.5B --dtype bfloat16 --new 160 --out "$out")
-stage 60 cuda_check.py # the seconds add up to 480
-stage 190 step.py "${big[@]}" --repeats 3 --tune --tune-seconds 30 --no-peak
-stage 90 adapters.py "${big[@]}" --repeats 1
-stage 40 memory.py "${big[@]}"
-stage 40 update.py "${big[@]}" --repeats 2
-stage 40 decode.py "${big[@]}" --repeats 1
-stage 20 saving.py --shape 1.5B --out "$out"
+stage 55 cuda_check.py # the seconds add up to 480
+stage 160 step.py "${big[@]}" --repeats 3 --tune --tune-seconds 30 --no-peak
+stage 105 adapters.py "${big[@]}" --repeats 1
+stage 30 memory.py "${big[@]}"
+stage 60 update.py "${big[@]}" --repeats 2
+stage 55 decode.py "${big[@]}" --repeats 1
+stage 15 saving.py --shape 1.5B --out "$out"
 exit $failed

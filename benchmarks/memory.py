@@ -5,7 +5,7 @@ from grpo_nb.graph import _slots
 from grpo_nb.memory import measure, predict
 from grpo_nb.settings import GRPOConfig
 
-WAYS = {'as planned': {}, 'a group at a time': dict(micro_batch_size=16), 'recomputed': dict(micro_batch_size=16, gradient_checkpointing=True)}
+WAYS = {'as planned': {}, 'two groups': dict(groups=2), 'a group': dict(groups=1), 'recomputed': dict(groups=1, gradient_checkpointing=True)}
 
 
 def main(argv=None):
@@ -13,6 +13,7 @@ def main(argv=None):
     a = parse(p, argv)
     rows = {}
     for name, kw in WAYS.items():
+        kw = {k: v for k, v in kw.items() if k != 'groups'} | (dict(micro_batch_size=kw['groups']*a.group) if kw else {})
         model, tok = build(a.model, a.device, a.dtype, a.seed, hazard=0)
         asked = tok(prompts(a.model, tok, a.prompts), padding=True, padding_side='left', add_special_tokens=False, return_tensors='pt').to(a.device)
         cfg = GRPOConfig(run_name='benchmark', model_name='small', batch_size=a.prompts, num_generations=a.group, max_new_tokens=a.new, beta=a.beta, device=a.device,

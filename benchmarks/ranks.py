@@ -12,6 +12,7 @@ import argparse, os, random, signal, tempfile, time
 from pathlib import Path
 import psutil
 from under_fire import ROOT, TINY, Run, differences, end, logged, start, training, unbroken, wait_for, write
+import grpo_nb.processes # under_fire has found it
 
 SIZE, FAULTS = dict(iterations=12, batch_size=4, num_processes=2), {}
 BREAK = '''import os, sys
@@ -87,7 +88,9 @@ def error(case):
 @fault
 def hang(case):
     "The second process is stopped and never answers; GRPO_TIMEOUT is 30 seconds."
-    p = case.start(lambda: os.environ.update(GRPO_TIMEOUT='30'))
+    def soon(): # The module is there already and has read the time it had
+        os.environ['GRPO_TIMEOUT'], grpo_nb.processes.LIMIT = '30', 30.
+    p = case.start(soon)
     known = case.train_on(p, 2)
     ranks(p)[1].suspend()
     t0 = time.monotonic()

@@ -8,7 +8,7 @@ LOOPS = dict(ours=ours, plain=plain)
 
 
 def memory(a, names, settings):
-    "Peak MB of each contender: two steps, the second with the optimizer's moments, in a process of its own. On a GPU, where each counts its own, side by side."
+    "Peak MB of each contender: two steps, the second with the optimizer's moments, in a process of its own. On a GPU, where each counts its own, the others run side by side."
     def start(n):
         cmd = [sys.executable, __file__, '--peak', n, '--trl', json.dumps(settings), *[f'--{k}={getattr(a, k)}' for k in
                ('model', 'new', 'dtype', 'device', 'prompts', 'group', 'temperature', 'beta', 'threads', 'seed')]]
@@ -20,7 +20,7 @@ def memory(a, names, settings):
     out, begun = {}, {}
     for n in names:
         begun[n] = start(n)
-        if a.device == 'cpu': end(n, begun.pop(n))
+        if a.device == 'cpu' or n == 'ours': end(n, begun.pop(n)) # Ours plans by the memory that is free
     for n, p in begun.items(): end(n, p)
     return out
 

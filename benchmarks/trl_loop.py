@@ -88,15 +88,15 @@ def run(work, s, steps, before=lambda k: None):
 
 
 def tune(work, seconds=None):
-    "Time the second step of every candidate while `seconds` last, and give up one that takes as long; returns the fastest settings and all that was tried."
+    "Time the second step of every candidate while `seconds` last, and give up one that takes as long, unless it hangs outside of Python; returns the fastest settings and all that was tried."
     clock, tried, spent = Clock('cpu'), [], 0
     def late(*_): raise TimeoutError(f'not done in {seconds:g} s')
     for s in candidates(work.args.device, work.args.dtype, work.args.prompts*work.args.group):
-        if any(t['s'] for t in tried) and seconds is not None and spent > seconds: break
-        if seconds: signal.signal(signal.SIGALRM, late); signal.alarm(int(seconds))
+        if seconds is not None and spent > seconds*(1 if any(t['s'] for t in tried) else 4): break
+        if seconds: signal.signal(signal.SIGALRM, late); signal.setitimer(signal.ITIMER_REAL, seconds)
         try: row = run(work, s, 2)[-1]
         except Exception as e: row = dict(s=None, error=f'{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ""}')
-        finally: signal.alarm(0)
+        finally: signal.setitimer(signal.ITIMER_REAL, 0)
         spent += clock.lap()['wall_s']
         per = row['s'] and 1000*row['s']/row['tokens']
         tried.append(dict(settings=s, s=row['s'], s_per_1000=per, rollout_s=row.get('rollout_s'), error=row.get('error')))

@@ -4,7 +4,8 @@ from unittest.mock import patch
 from statistics import median
 from common import (LEARNING_RATE, Clock, Work, floor, make_optimizer, matmul_rate, parse, parser, plain_backward, plain_update,
                     save, show, torch, train_mode, update)
-from grpo_nb.step import backward, lessons_of, overall
+from grpo_nb.packing import score
+from grpo_nb.step import backward, lessons_of, micro_batches, overall, planned, shape_of
 
 
 def padded(*args):
@@ -33,6 +34,13 @@ def gradients(work, batch):
     return dict(error=apart/size, norm=size, loss=ours, plain_loss=plain)
 
 
+@torch.no_grad()
+def reference_alone(work, ro):
+    "The reference's part of our update."
+    cfg = planned(work.cfg, work.model, *shape_of(ro, work.args.group))
+    for rows, parts in micro_batches(ro, cfg.micro_batch_size, work.args.group): score(work.reference, *parts, cfg.temperature, groups=max(1, len(rows)//work.args.group))
+
+
 def main(argv=None):
     p = parser(__doc__)
     a = parse(p, argv)
@@ -43,7 +51,7 @@ def main(argv=None):
     print('gradient: relative error {error:.2g}, norm {norm:.3g}, losses {loss:.6g} and {plain_loss:.6g}'.format(**error))
     assert a.dtype != 'float32' or error['error'] <= allowed, f"the gradient's relative error {error['error']:.2g} should be at most {allowed:.2g}"
     ways = dict(ours=update, padded=padded, plain=plain_update)
-    rows = {n: [] for n in ways}
+    rows, refs = {n: [] for n in ways}, []
     models = {n: copy.deepcopy(work.model) for n in ways}
     optimizers = {n: make_optimizer(m, LEARNING_RATE, 'adamw') for n, m in models.items()}
     for k in range(a.repeats + 1):
@@ -53,12 +61,17 @@ def main(argv=None):
             clock = Clock(a.device)
             learn(work.cfg, models[n], work.reference, optimizers[n], batch, k + 1)
             rows[n].append(dict(**clock.lap(), tokens=int(batch.rollout.mask.sum()), lengths=batch.rollout.mask.sum(1).int().tolist()))
+        if a.beta:
+            clock = Clock(a.device)
+            reference_alone(work, batch.rollout)
+            refs.append(clock.lap()['s'])
     rows, rate = {n: r[1:] for n, r in rows.items()}, median(rates)
     least = median(floor(work, r['lengths'], rate)['update'] for r in rows['ours'])
     print(f'\n{a.model}, {a.prompts} x {a.group} completions of up to {a.new} tokens, {a.dtype}, {a.device}, medians of {a.repeats}')
     medians = show(rows)
     print(f'floor {least:.3g} s: ' + ', '.join(f"{n} {m['s']/least:.2f} times" for n, m in medians.items()))
-    print('written:', save('update', a, repeats=rows, medians=medians, gradient=error, floor=dict(seconds=least, macs_per_s=rate)))
+    if refs: print(f'of ours, the reference alone: {median(refs[1:]):.3g} s')
+    print('written:', save('update', a, repeats=rows, medians=medians, gradient=error, reference_s=median(refs[1:]) if refs else None, floor=dict(seconds=least, macs_per_s=rate)))
 
 
 if __name__ == '__main__': main()

@@ -93,23 +93,25 @@ class GroupAttention(torch.autograd.Function):
         gq,gk,gv = (t[0].transpose(0, 1) for t in (gq, gk, gv))
         return gq,*(t.unflatten(1, (ctx.kv_heads, -1)).sum(2) for t in (gk, gv)),None
 
-# %% ../nbs/04_attention.ipynb #29-1fc4f4e4
-@lru_cache(maxsize=8)
+# %% ../nbs/04_attention.ipynb #29-4aeff94f
+@lru_cache(maxsize=2) # A policy and its reference look alike
 def rectangle(
     groups:tuple, # For each group `lens` as for `plain_group_attention`; all have as many completions
     device:torch.device, # Where it is needed
-)->tuple: # Prompts' length P; the cell of each prompt token in (B, P) and of each completion token in (B*n, L); which keys a query sees, (1 or B*n, 1, L, P + L)
+    dtype:torch.dtype=torch.float, # Of the queries
+)->tuple: # Prompts' length P; the cell of each prompt token in (B, P) and of each completion token in (B*n, L); 0 for keys that a query sees, else minus infinity, (1 or B*n, 1, L, P + L)
     "Prompts and completions as rows, to the longest."
-    prompts,own = torch.tensor([g[0] for g in groups]),torch.tensor([g[1:] for g in groups])
+    prompts,own = torch.tensor([g[0] for g in groups], device=device),torch.tensor([g[1:] for g in groups], device=device)
     P,L = int(prompts.max()),int(own.max()) if own.numel() else 0
     L += -(P + L) % 8 # Kernels read a mask in pieces of 16 bytes
-    filled = lambda lens, width: torch.arange(width) < lens.flatten()[:,None]
-    prompt,at = filled(prompts, P),torch.arange(L)
+    filled = lambda lens, width: torch.arange(width, device=device) < lens.flatten()[:,None]
+    prompt,at = filled(prompts, P),torch.arange(L, device=device)
     sees = torch.cat([prompt[:,None].expand(-1, L, -1), (at[:,None] >= at).expand(len(groups), -1, -1)], 2)[:,None]
     sees = sees[:1] if prompt.all() else sees.repeat_interleave(own.shape[1], 0)
-    return P,*(t.to(device) for t in (prompt.flatten().nonzero()[:,0], filled(own, L).flatten().nonzero()[:,0], sees))
+    hidden = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill(~sees, -torch.inf)
+    return P,prompt.flatten().nonzero()[:,0],filled(own, L).flatten().nonzero()[:,0],hidden
 
-# %% ../nbs/04_attention.ipynb #31-2e1fd8b0
+# %% ../nbs/04_attention.ipynb #31-4ccabd86
 KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH] # All but cuDNN's, which makes a plan for every new shape
 
 def lay(
@@ -125,7 +127,7 @@ def lay(
 def padded_group_attention(q, k, v, groups)->torch.Tensor: # (N, H, D)
     "Attention in several packed groups at once, prompts first; arguments as for `plain_group_attention`, with a tuple of `lens`."
     B,n,prompts = len(groups),len(groups[0]) - 1,sum(g[0] for g in groups)
-    P,first,cells,sees = rectangle(groups, q.device)
+    P,first,cells,hidden = rectangle(groups, q.device, q.dtype)
     def look(q, k, v, cells, **kw):
         with sdpa_kernel(KERNELS): out = F.scaled_dot_product_attention(*(t.transpose(1, 2) for t in (q, k, v)), **kw)
         out = out.transpose(1, 2).flatten(0, 1)
@@ -134,9 +136,9 @@ def padded_group_attention(q, k, v, groups)->torch.Tensor: # (N, H, D)
     texts = [lay(t[:prompts], first, B, P) for t in (q, k, v)]
     out = look(*texts, first, is_causal=True)
     if not len(cells): return out
-    own = [lay(t[prompts:], cells, B*n, sees.shape[2]) for t in (q, k, v)]
+    own = [lay(t[prompts:], cells, B*n, hidden.shape[2]) for t in (q, k, v)]
     whole = [torch.cat([t[:,None].expand(-1, n, -1, -1, -1).flatten(0, 1), o], 1) for t,o in zip(texts[1:], own[1:])]
-    return torch.cat([out, look(own[0], *whole, cells, attn_mask=sees)])
+    return torch.cat([out, look(own[0], *whole, cells, attn_mask=hidden)])
 
 # %% ../nbs/04_attention.ipynb #34-ca968b2f
 def apart(

@@ -37,8 +37,13 @@ def rotate(
     "Turn queries or keys by their positions (Su et al., arXiv:2104.09864)."
     return torch.addcmul(x*cos, x.roll(x.shape[-1]//2, -1), sin)
 
-# %% ../nbs/04_decoder.ipynb #14-72193568
-def each(x, *linears): return [l(x) for l in linears] # Several linear maps of one input
+# %% ../nbs/04_decoder.ipynb #14-ff967e4b
+def each(
+    x:torch.Tensor, # (N, d)
+    *linears, # Modules
+)->list: # What each of them makes of it
+    "Several maps of one input."
+    return [l(x) for l in linears]
 
 def layer_pass(
     layer, # One of the library's decoder layers

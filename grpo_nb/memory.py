@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parameter_sizes', 'weight_sizes', 'predict', 'tensor_bytes', 'saved_bytes', 'measure', 'recommend', 'MemoryConfig']
 
-# %% ../nbs/11_memory.ipynb #03-15a178bb
+# %% ../nbs/11_memory.ipynb #03-d38cf793
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,7 +20,7 @@ from .objective import loss_weights
 from .optimizer import make_optimizer
 from .packing import activation_bytes
 from .settings import GRPOConfig, Settings
-from .step import loss_of, micro_batches, planned, shape_of, update
+from .step import loss_of, micro_batches, planned, update
 from .step_faults import worst_batch
 
 # %% ../nbs/11_memory.ipynb #07-fe02b522
@@ -125,7 +125,7 @@ def saved_bytes(
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t): res = f()
     return res,*(sum(size for size,wide in kept.values() if wide == scores) for scores in (False, True))
 
-# %% ../nbs/11_memory.ipynb #43-ffc169c2
+# %% ../nbs/11_memory.ipynb #43-9ad0ec77
 @contextmanager
 def _peak(device, peaks, phase):
     if device.type == 'cuda': torch.cuda.reset_peak_memory_stats(device)
@@ -141,14 +141,13 @@ def measure(
     "Run one worst step and count."
     peaks,ref = {},load_reference(model) if cfg.beta else None
     if ref is not None and cfg.offload_reference: ref.to('cpu')
-    opt = make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
-    bytes_of = lambda tensors: tensor_bytes([*tensors])
+    opt,bytes_of = make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights),lambda tensors: tensor_bytes([*tensors])
+    cfg = planned(cfg, model, ids.shape[1], cfg.max_new_tokens, len(ids), moments=sum(p.numel() for p in opt.params.values())*(8 if cfg.optimizer == 'adamw' else 2))
     with _peak(model.device, peaks, 'sampling'): engine,batch = worst_batch(cfg, model, ids, mask)
     held = lambda m: [*m.parameters(), *(t for l in m.modules() if bits_of(l) for t in scales_of(l).values())]
-    weights = bytes_of(held(model))
-    cache,ro = tensor_bytes(engine, held(model)) - weights,batch.rollout # Some engines hold the weights, too
+    weights,ro = bytes_of(held(model)),batch.rollout
+    cache = tensor_bytes(engine, held(model)) - weights # Some engines hold the weights, too
     del engine
-    cfg = planned(cfg, model, *shape_of(ro, cfg.num_generations))
     each,first = loss_weights(ro.mask, cfg.loss, cfg.max_new_tokens),next(micro_batches(ro, cfg.micro_batch_size, cfg.num_generations))
     grads = [] # Of the scores, as they come
     watch = model.get_output_embeddings().register_forward_hook(lambda m,i,o: o.register_hook(lambda g: grads.append(g.nbytes)) and None)

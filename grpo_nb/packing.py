@@ -97,7 +97,7 @@ def free_bytes(
     info = Path('/proc/meminfo')
     return int(re.search(r'MemAvailable:\s+(\d+)', info.read_text())[1])*1024 if info.exists() else 2**62 # Not known outside Linux: no limit
 
-# %% ../nbs/05_packing.ipynb #26-45a5e72d
+# %% ../nbs/05_packing.ipynb #26-4b4640cd
 def plan_rows(
     model, # Causal language model
     prompt:int, # Tokens of the longest prompt
@@ -111,7 +111,8 @@ def plan_rows(
     "The largest micro-batch that fits: rows of a group, or whole groups."
     w = model.get_input_embeddings().weight
     more = dict(padded=w.device.type != 'cpu', repeated=bool(why_not(model)), rank=getattr(model, 'lora', {}).get('rank', 0), group=rows)
-    sizes = [n for n in (*range(1, rows), *range(rows, groups*rows + 1, rows)) if n <= (asked or n)]
+    scores = lambda n: n*new*model.config.get_text_config().vocab_size
+    sizes = [n for n in (*range(1, rows), *range(rows, groups*rows + 1, rows)) if n <= (asked or n) and (n <= rows or scores(n) < 2**31)] # Kernels count with 32 bits
     fits = lambda again: max((n for n in sizes if activation_bytes(model.config, prompt, new, n, w.element_size(), again, **more) <= .75*free), default=0)
     again = fits(False) < (sizes[-1] if asked else max(1, rows/4)) if recompute is None else recompute
     return sizes[-1] if asked else max(1, fits(again)),again

@@ -160,7 +160,7 @@ def follow(
     if p.returncode: raise RuntimeError(what_failed(run, p.returncode))
     return tuple(run.manifest['outcome'])
 
-# %% ../nbs/10_processes.ipynb #29-c122584f
+# %% ../nbs/10_processes.ipynb #29-1c536edf
 def what_failed(
     run:Run, # The run
     code:int, # Exit code of `torchrun`
@@ -170,12 +170,13 @@ def what_failed(
     notes = sorted((json.loads(f.read_text()) for f in folder.glob('rank-*.json')), key=lambda n: n['at'])
     said = (folder/'torchrun.log').read_text(errors='replace')
     first,rest = (said.partition('Root Cause')[i] for i in (2, 0))
-    deaths = [(int(r), signal.Signals(-int(c)).name) for part in (first, rest) for r,c in re.findall(r'rank\s*:\s*(\d+) \(local_rank.*\n\s*exitcode\s*:\s*(-\d+)', part)]
+    of = lambda part: [(int(r), signal.Signals(-int(c)).name) for r,c in re.findall(r'rank\s*:\s*(\d+) \(local_rank.*\n\s*exitcode\s*:\s*(-\d+)', part)]
+    deaths = of(first) + of(rest)
     killed = [(r, s) for r,s in deaths if s not in ('SIGTERM', 'SIGABRT') and r not in {n['rank'] for n in notes}]
     for n in notes:
         if not n['lost']: return f"process {n['rank']} of {n['of']} on {n['host']}: {n['error']} (trace: {folder.name}/rank-{n['rank']}.json of the run)"
     late = [n for n in notes if re.search('[Tt]imed? ?out', n['error'])] or 'Watchdog caught collective operation timeout' in said
-    if late and not (killed and killed[0][0] == deaths[0][0]):
+    if late and not {*killed} & {*of(first)}: # A process that was killed later was killed by torchrun
         silent = sorted(set(range(notes[0]['of'])) - {n['rank'] for n in notes}) if notes else []
         return f"process {', '.join(map(str, silent)) or 'unknown'} did not answer within {LIMIT:g} seconds (GRPO_TIMEOUT)"
     if killed or deaths: return 'process {} was killed by {}'.format(*(killed or deaths)[0])

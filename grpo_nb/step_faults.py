@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLER', 'dump', 'note', 'attempt', 'longest_prompts', 'worst_batch', 'roomy', 'settle', 'rehearsal']
 
-# %% ../nbs/10_step_faults.ipynb #03-0a69fde2
+# %% ../nbs/10_step_faults.ipynb #03-fd008042
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 import torch
@@ -17,12 +17,12 @@ from .models import generate_mode, train_mode, offload
 from .optimizer import make_optimizer
 from .problems import generate_problems
 from .prompts import make_prompt
-from .ranks import decide, rank, world_size
+from .ranks import decide, everyone, rank, world_size
 from .rollouts import Rollout
 from .runs import Run
 from .settings import GRPOConfig
 from .states import Checkpoint, snapshot, write_folder
-from .step import Batch, backward, completion_rows, planned, update
+from .step import Batch, backward, completion_rows, lessons_of, planned, update
 
 # %% ../nbs/10_step_faults.ipynb #08-be9f00aa
 def dump(
@@ -41,7 +41,7 @@ def dump(
     if not rank(): write_folder(path, {k:snapshot(v) for k,v in tensors.items()}, dict(step=step, why=why, settings=asdict(cfg), completions=completion_rows(batch, step)))
     return Checkpoint(path)
 
-# %% ../nbs/10_step_faults.ipynb #11-2874b0bd
+# %% ../nbs/10_step_faults.ipynb #11-075f8910
 def note(
     run:Run, # The run
     step:int, # The step
@@ -52,10 +52,13 @@ def note(
     run.heartbeat(0, faults=faults)
     return faults
 
-def _halved(cfg, model, optimizer, step, why): # Settings for a second attempt
+def _together(cfg, model, groups): return cfg.num_generations*(1 if model.device.type == 'cpu' and not cfg.micro_batch_size else groups) # Rows that one pass might take
+
+def _halved(cfg, model, optimizer, step, why, most): # Settings for a second attempt; `most` rows could have been together
     optimizer.zero_grad()
     if torch.cuda.is_available(): torch.cuda.empty_cache()
-    G,rows = cfg.num_generations,cfg.micro_batch_size or cfg.num_generations
+    G = cfg.num_generations
+    rows = min(cfg.micro_batch_size or most, most)
     if rows > 1: return replace(cfg, micro_batch_size=max(G, rows//2//G*G) if rows > G else rows//2)
     raise torch.OutOfMemoryError(f'step {step} does not fit the memory of {model.device} even one completion at a time ({why}): '
                                  'set gradient_checkpointing, a smaller max_new_tokens or beta 0; 11_memory tells what fits')
@@ -71,7 +74,7 @@ def _left_out(cfg, run, model, optimizer, batch, step, e): # As `attempt` return
     unknown = dict.fromkeys(('loss', 'kl', 'entropy', 'clip_fraction', 'grad_norm'), float('nan'))
     return dict(unknown, learning_rate=optimizer.learning_rate, update_s=0., skipped=True)
 
-# %% ../nbs/10_step_faults.ipynb #12-4e7feec3
+# %% ../nbs/10_step_faults.ipynb #12-29c7d0c3
 def attempt(
     cfg:GRPOConfig, # Settings
     run:Run, # Where faults are noted
@@ -87,7 +90,7 @@ def attempt(
         except ArithmeticError as e: return _left_out(cfg, run, model, optimizer, batch, step, e),cfg
         except torch.OutOfMemoryError as e: wrong = str(e).split('\n')[0]
         if last: raise torch.OutOfMemoryError(f'step {step} ran out of memory in micro-batches of {cfg.micro_batch_size} too ({wrong}): set a smaller micro_batch_size')
-        cfg = _halved(cfg, model, optimizer, step, wrong)
+        cfg = _halved(cfg, model, optimizer, step, wrong, max(everyone(_together(cfg, model, len(lessons_of(cfg, batch))))))
         note(run, step, fault='out of memory', said=wrong, micro_batch_size=cfg.micro_batch_size)
         print(f'step {step} ran out of memory and is done in micro-batches of {cfg.micro_batch_size}, as are the steps to come')
 
@@ -142,7 +145,7 @@ def settle(
     moments = sum(p.numel() for p in model.parameters() if p.requires_grad)*(8 if cfg.optimizer == 'adamw' else 2)//world_size()
     return planned(cfg, model, longest_prompts(cfg, tokenizer)[0].shape[1], cfg.max_new_tokens, -(-cfg.batch_size*cfg.grad_accum_steps//world_size()), moments)
 
-# %% ../nbs/10_step_faults.ipynb #35-199913ef
+# %% ../nbs/10_step_faults.ipynb #35-8fe5f767
 def rehearsal(
     cfg:GRPOConfig, # Settings, settled
     model, # The policy
@@ -164,5 +167,5 @@ def rehearsal(
             return cfg
         except torch.OutOfMemoryError as e: wrong = str(e).split('\n')[0]
         finally: opt.zero_grad()
-        cfg = _halved(cfg, model, opt, 0, wrong)
+        cfg = _halved(cfg, model, opt, 0, wrong, _together(cfg, model, len(batch.rollout)//cfg.num_generations))
         print(f'the longest step does not fit: trying micro-batches of {cfg.micro_batch_size}')
