@@ -2,9 +2,9 @@
 import sys
 from common import (Work, build, generate, hf_generate, installed, make_optimizer, parse, parser, prompts, torch, update)
 from grpo_nb.bits import bits_of, dense_weight
-from grpo_nb.lora import add_adapter, trained
 from grpo_nb.models import load_model, load_tokenizer
 from grpo_nb.objective import token_logps
+from few_bits import policy, rows
 from update import gradients, shake
 
 
@@ -14,7 +14,7 @@ def greedy(a, dtype):
     texts = prompts('small', tok, 4)
     texts[0] += ' <think>' # prompts of two lengths, so that padding matters
     ro, hf = generate(model, tok, texts, n=2, temperature=0, max_new_tokens=a.new), hf_generate(model, tok, texts, 2, a.new, 0)
-    one, two = ([r[m > 0].tolist() for r, m in zip(o.completion_ids, o.mask)] for o in (ro, hf))
+    one, two = rows(ro), rows(hf)
     return sum(x == y for x, y in zip(one, two))/len(one)
 
 
@@ -39,26 +39,17 @@ def train(work, optimizer, steps=2):
     return f"loss {stats['loss']:.3g}, gradient norm {stats['grad_norm']:.3g}"
 
 
-def rows_of(ro): return [r[m > 0].tolist() for r, m in zip(ro.completion_ids, ro.mask)]
-
-def policy(device, dtype, bits):
-    "The small model in few bits, with an adapter that has something to say."
-    model, g = add_adapter(load_model('small', dtype, device, bits=bits), 8), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in trained(model).values(): p.add_((.01*torch.randn(p.shape, generator=g)).to(p))
-    return model
-
 def recorded(a, dtype, bits):
     "Share of rows whose greedy tokens are the same from recorded steps as from the library's own pass."
-    model, tok = policy(a.device, dtype, bits), load_tokenizer('small')
-    one, two = (rows_of(generate(model, tok, prompts('small', tok, 4), n=4, temperature=0, max_new_tokens=a.new, engine=e)) for e in ('graph', 'plain'))
+    model, tok = policy(bits, 8, 0, dtype, a.device), load_tokenizer('small')
+    one, two = (rows(generate(model, tok, prompts('small', tok, 4), n=4, temperature=0, max_new_tokens=a.new, engine=e)) for e in ('graph', 'plain'))
     return sum(x == y for x, y in zip(one, two))/len(one)
 
-def kernel(a, dtype, rows):
+def kernel(a, dtype, n):
     "Relative difference of bitsandbytes' 4-bit product from the product with the matrix that the bits stand for."
     model = load_model('small', dtype, a.device, bits=4)
     layer = next(m for m in model.modules() if bits_of(m))
-    x = torch.randn(rows, layer.in_features, device=a.device, dtype=model.dtype)
+    x = torch.randn(n, layer.in_features, device=a.device, dtype=model.dtype)
     right = torch.nn.functional.linear(x, dense_weight(layer).to(x.dtype), layer.bias)
     return float((type(layer).forward(layer, x) - right).norm()/right.norm())
 
@@ -97,7 +88,7 @@ def main(argv=None):
         check(f'bfloat16, {over}: the same', lambda: recorded(a, 'bfloat16', bits), lambda v: v >= .5)
         if bits: check(f'{bits} bits: matrices quantised here and on the CPU, largest relative difference', lambda: elsewhere(a, bits), lambda v: v <= 1e-3)
     for dtype, most in (('float32', 1e-5), ('bfloat16', .01)) if eight else ():
-        for rows in (2, 512): check(f"{dtype}, {rows} rows: bitsandbytes' 4-bit product against the matrix's, relative", lambda: kernel(a, dtype, rows), lambda v: v <= most)
+        for n in (2, 512): check(f"{dtype}, {n} rows: bitsandbytes' 4-bit product against the matrix's, relative", lambda: kernel(a, dtype, n), lambda v: v <= most)
     if bad: sys.exit(f'{bad} checks failed')
 
 

@@ -8,12 +8,12 @@ from grpo_nb.lora import add_adapter, trained
 WAYS = dict(active='plain', merged='packed')  # How the adapter takes part -> engine
 
 
-def policy(bits, rank, seed):
+def policy(bits, rank, seed, dtype='float32', device='cpu'):
     "The small model with an adapter that has something to say."
-    model = add_adapter(load_model('small', 'float32', 'cpu', bits=bits), rank)
+    model = add_adapter(load_model('small', dtype, device, bits=bits), rank)
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for p in trained(model).values(): p.add_(.01*torch.randn(p.shape, generator=noise))
+        for p in trained(model).values(): p.add_((.01*torch.randn(p.shape, generator=noise)).to(p))
     return model
 
 

@@ -140,7 +140,7 @@ def padded_group_attention(q, k, v, groups)->torch.Tensor: # (N, H, D)
     whole = [torch.cat([t[:,None].expand(-1, n, -1, -1, -1).flatten(0, 1), o], 1) for t,o in zip(texts[1:], own[1:])]
     return torch.cat([out, look(own[0], *whole, cells, attn_mask=hidden)])
 
-# %% ../nbs/04_attention.ipynb #34-ca968b2f
+# %% ../nbs/04_attention.ipynb #35-ca968b2f
 def apart(
     groups:tuple, # As for `padded_group_attention`
 )->list: # For each group, which tokens it has
@@ -149,7 +149,7 @@ def apart(
     parts = [torch.arange(a, b) for a,b in zip([0, *ends], ends)]
     return [torch.cat(p) for p in zip(parts[:len(groups)], parts[len(groups):])]
 
-# %% ../nbs/04_attention.ipynb #37-ad604080
+# %% ../nbs/04_attention.ipynb #39-ad604080
 def group_attention(q, k, v, groups)->torch.Tensor: # (N, H, D)
     "Attention in packed groups, in the way that suits the device; arguments as for `padded_group_attention`."
     if q.device.type != 'cpu': return padded_group_attention(q, k, v, groups)

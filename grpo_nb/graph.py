@@ -44,7 +44,7 @@ class Slots:
         for i,layer in enumerate(decoder.layers): x = self.layer(layer, x, turn, self.k[i], self.v[i], self.column, self.hidden, self.joined[i])
         return model.get_output_embeddings()(rms_norm(x, decoder.norm))
 
-# %% ../nbs/04_graph.ipynb #08-a6ac4b00
+# %% ../nbs/04_graph.ipynb #09-a6ac4b00
 @patch
 def read(self:Slots,
     model:nn.Module, # The policy

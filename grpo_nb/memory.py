@@ -50,12 +50,12 @@ def weight_sizes(
     trained = [cfg.lora_rank*side for n in adapter_targets(model, cfg.lora_targets) for side in reversed(shape[n])]
     return trained,sum(p.numel() for p in model.parameters()) - sum(k*d for k,d in few),few
 
-# %% ../nbs/11_memory.ipynb #17-31020d4a
+# %% ../nbs/11_memory.ipynb #17-5addfd27
 def _cache_bytes(c, cfg, prompt, device, wide, n):
     "Most bytes while sampling, and those that are left afterwards."
     D,T,B = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads,cfg.max_new_tokens,cfg.batch_size*cfg.grad_accum_steps
     token,R = 2*c.num_hidden_layers*c.num_key_value_heads*D*wide,B*cfg.num_generations
-    if c.model_type not in FAMILY or (wide == 2 if device == 'cpu' else cfg.bits): return R*(prompt + T)*token,0
+    if c.model_type not in FAMILY or device == 'cpu' and wide == 2: return R*(prompt + T)*token,0
     if device == 'cpu':
         copied = n if c.tie_word_embeddings else n - c.vocab_size*c.hidden_size
         return (B*prompt*(c.num_attention_heads//c.num_key_value_heads) + R*T)*token + wide*copied,0
@@ -125,7 +125,7 @@ def saved_bytes(
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t): res = f()
     return res,*(sum(size for size,wide in kept.values() if wide == scores) for scores in (False, True))
 
-# %% ../nbs/11_memory.ipynb #43-9ad0ec77
+# %% ../nbs/11_memory.ipynb #43-ae681e21
 @contextmanager
 def _peak(device, peaks, phase):
     if device.type == 'cuda': torch.cuda.reset_peak_memory_stats(device)
@@ -148,11 +148,11 @@ def measure(
     weights,ro = bytes_of(held(model)),batch.rollout
     cache = tensor_bytes(engine, held(model)) - weights # Some engines hold the weights, too
     del engine
-    each,first = loss_weights(ro.mask, cfg.loss, cfg.max_new_tokens),next(micro_batches(ro, cfg.micro_batch_size, cfg.num_generations))
+    shares,first = loss_weights(ro.mask, cfg.loss, cfg.max_new_tokens),next(micro_batches(ro, cfg.micro_batch_size, cfg.num_generations))
     grads = [] # Of the scores, as they come
     watch = model.get_output_embeddings().register_forward_hook(lambda m,i,o: o.register_hook(lambda g: grads.append(g.nbytes)) and None)
     with train_mode(model, cfg.gradient_checkpointing), offload(ref, model.device, cfg.offload_reference and ref is not None):
-        (loss,*_),acts,scores = saved_bytes(lambda: loss_of(cfg, model, ref, batch, each, *first, ()), model)
+        (loss,*_),acts,scores = saved_bytes(lambda: loss_of(cfg, model, ref, batch, shares, *first, ()), model)
         loss.backward()
     watch.remove()
     fresh = bytes_of(p.grad for p in model.parameters() if p.grad is not None)

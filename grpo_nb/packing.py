@@ -14,7 +14,7 @@ from .attention import group_attention
 from .decoder import hidden_states, why_not
 from .objective import gather_logps, token_logps
 
-# %% ../nbs/05_packing.ipynb #09-4a93e17f
+# %% ../nbs/05_packing.ipynb #09-a01fe7cc
 def pack(
     prompt_mask:torch.Tensor, # Left-padded prompts, each in the rows of its group, (R, P)
     mask:torch.Tensor, # Right-padded completions of at least one token, (R, T)
@@ -24,8 +24,8 @@ def pack(
     n,said,prompts = len(mask)//groups,mask > 0,prompt_mask[::len(mask)//groups] > 0
     fed = F.pad(said[:,1:], (0, 1)) # The last token of each is not
     lens,own = prompts.sum(1),fed.sum(1).view(groups, n)
-    each = torch.arange(max(prompts.shape[1], mask.shape[1]), device=mask.device)
-    position = torch.cat([(prompts.cumsum(1) - 1)[prompts], (lens.repeat_interleave(n)[:,None] + each[:mask.shape[1]])[fed]])
+    at = torch.arange(mask.shape[1], device=mask.device)
+    position = torch.cat([(prompts.cumsum(1) - 1)[prompts], (lens.repeat_interleave(n)[:,None] + at)[fed]])
     ends,places = lens.cumsum(0) - 1,lens.sum() - 1 + fed.flatten().cumsum(0).view_as(fed)
     source = torch.cat([ends.repeat_interleave(n)[:,None], places[:,:-1]], 1)[said]
     return prompts,fed,position,tuple((p, *o) for p,o in zip(lens.tolist(), own.tolist())),source
