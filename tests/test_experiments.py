@@ -1,16 +1,19 @@
 "The notebooks that papermill runs: what was asked for is what happens, and what cannot be is refused in one sentence."
-import json, re, shutil, sys
+import importlib, json, re, shutil, sys
 import pytest
-from common import EXPERIMENTS, PAGES, ROOT, sh
+from click.testing import CliRunner
+from papermill.cli import papermill as cli
+from common import EXPERIMENTS, PAGES, ROOT, sh, warm_kernels
+from grpo_nb.settings import parameters_cell
 
 TINY = dict(model_name='small', iterations=2, batch_size=2, num_generations=4, max_new_tokens=16, val_batch_size=4, report_problems=4)
 EVALUATION = dict(run_name='smoke-eval', models='Base:small Smoke:smoke', num_problems=3, max_new_tokens=16)
 QUESTION = 'Using the numbers [4, 7, 3], create an expression that equals 25.'
 
-def papermill(page, record, outputs, timeout=600, **parameters):
-    "Run a page as a user does, `-p NAME VALUE` for each setting."
+def papermill(page, record, outputs, timeout=600, cold=False, **parameters):
+    "Run a page as a user does, `-p NAME VALUE` for each setting; only that the kernel, unless `cold`, has its imports behind it."
     asked = [a for k,v in parameters.items() for a in ('-p', k, v)]
-    return sh(sys.executable, '-m', 'papermill', ROOT/'nbs'/f'{page}.ipynb', record, '--no-progress-bar', *asked, timeout=timeout, GRPO_OUTPUTS=str(outputs))
+    return sh(sys.executable, '-m', 'papermill', ROOT/'nbs'/f'{page}.ipynb', record, '--no-progress-bar', *asked, timeout=timeout, GRPO_OUTPUTS=str(outputs), **({} if cold else warm_kernels()))
 
 def contents(folder): return {p.relative_to(folder):p.read_bytes() for p in folder.rglob('*') if p.is_file()}
 def last_line(done): return done.stdout.strip().splitlines()[-1]
@@ -20,18 +23,25 @@ def test_experiments_have_one_parameters_cell():
     assert set(EXPERIMENTS) == {'10_training', '11_memory', '12_small_model', '13_planning', '20_eval', '21_inference', '22_report', '23_sharing', '29_corrections', '30_study', '31_writeup'}
     assert all(tagged[n] == 1 for n in EXPERIMENTS) and max(tagged.values()) == 1, tagged
 
+def parameters(page): return next(''.join(c['source']) for c in json.loads(EXPERIMENTS[page].read_text(encoding='utf-8'))['cells'] if 'parameters' in c['metadata'].get('tags', []))
+
 @pytest.mark.parametrize('page', EXPERIMENTS)
 def test_help_lists_every_setting(page):
-    said = sh(sys.executable, '-m', 'papermill', '--help-notebook', EXPERIMENTS[page]).stdout
-    tagged = next(c for c in json.loads(EXPERIMENTS[page].read_text(encoding='utf-8'))['cells'] if 'parameters' in c['metadata'].get('tags', []))
-    settings = re.findall(r"^(\w+)\s*:.*?=\s*(?!'')\S", ''.join(tagged['source']), re.M)
+    said = CliRunner().invoke(cli, ['--help-notebook', str(EXPERIMENTS[page])]).output
+    settings = re.findall(r"^(\w+)\s*:.*?=\s*(?!'')\S", parameters(page), re.M)
     assert settings and not [s for s in settings if not re.search(rf'^\s*{s}:', said, re.M)], said
+
+@pytest.mark.parametrize('page, module, config', [('10_training', 'settings', 'GRPOConfig'), ('13_planning', 'planning', 'PlanConfig'), ('20_eval', 'exam', 'EvalConfig'), ('21_inference', 'inference', 'AskConfig'),
+    ('22_report', 'report', 'ReportConfig'), ('23_sharing', 'sharing', 'SharingConfig'), ('29_corrections', 'corrections', 'CorrectionsConfig'), ('30_study', 'grid', 'StudyConfig')])
+def test_parameters_cell_is_what_the_class_says(page, module, config):
+    said = parameters_cell(getattr(importlib.import_module(f'grpo_nb.{module}'), config))
+    assert parameters(page).split() == said.split()
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     "Folder of outputs that holds the tiny run `smoke`."
     outputs = tmp_path_factory.mktemp('outputs')
-    done = papermill('10_training', outputs/'smoke.ipynb', outputs, run_name='smoke', learning_rate=1e-4, **TINY)
+    done = papermill('10_training', outputs/'smoke.ipynb', outputs, cold=True, run_name='smoke', learning_rate=1e-4, **TINY)
     assert done.returncode == 0, done.stdout[-4000:]
     return outputs
 

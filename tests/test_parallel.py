@@ -6,6 +6,7 @@ from common import ROOT, sh
 from safetensors.torch import load_file
 from grpo_nb.runs import TIMED, Run
 from grpo_nb.training import GRPOConfig, begin, train
+from test_experiments import papermill
 
 WORK = dict(model_name='small', device='cpu', num_threads=1, batch_size=4, num_generations=4, max_new_tokens=24, iterations=20, val_batch_size=4, report_problems=4, log_every=10, save_every=10)
 
@@ -70,3 +71,15 @@ def test_another_engine_samples(tmp_path, monkeypatch):
     assert made[0][1]['length'] > cfg.max_new_tokens and run.manifest['parity']['tokens'] == 1
     assert (run.metrics.logp_gap < 1e-4).all() and (run.metrics.capped_share == 0).all() and 'logp_gap' not in own.metrics
     assert run.completions().completion.tolist() == own.completions().completion.tolist()
+
+@pytest.mark.xdist_group('parallel')
+def test_four_processes_from_a_notebook(tmp_path):
+    "An adapter, and a loss whose weights count tokens of the whole batch: what papermill runs on four processes is what one does."
+    settings = dict(WORK, loss='dapo', lora_rank=4, learning_rate=1e-3, iterations=3, log_every=1)
+    alone = train(config('alone', **settings), outputs=tmp_path)
+    done = papermill('10_training', tmp_path/'four.ipynb', tmp_path, run_name='four', num_processes=4, **settings)
+    assert done.returncode == 0, done.stdout[-3000:]
+    four = Run('four', tmp_path)
+    same = ['nums', 'target', 'completion', 'reward', 'advantage']
+    assert four.manifest['settings']['num_processes'] == 4 and alone.completions()[same].equals(four.completions()[same])
+    assert far(alone, four) < 1e-5
