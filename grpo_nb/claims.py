@@ -6,7 +6,7 @@
 __all__ = ['BASE', 'WINDOW', 'TRAINING', 'MARGIN', 'Point', 'Contrast', 'at', 'gain', 'mean_of', 'Study', 'source', 'measured',
            'lacking', 'effect', 'published', 'Claim', 'nearness', 'parts_table', 'verdicts']
 
-# %% ../nbs/30_claims.ipynb #03-d6b863ad
+# %% ../nbs/30_claims.ipynb #30-e9bbbef6
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from .grid import EXAMS, ROWS, run_of
 from .prompts import PROMPT_FORMATS
 from .runs import Run
+from .scoring import interval
 from .seeds import answers, crossed_interval
 
 # %% ../nbs/30_claims.ipynb #07-8ed52948
@@ -193,13 +194,13 @@ def _holds(r, alpha): # True, False, or None where nothing is shown
     sure = r.p_holm <= alpha
     return None if not sure else abs(r.mean) <= MARGIN if r.should == '=' else (r.mean > 0) == (r.should == '>')
 
-# %% ../nbs/30_claims.ipynb #38-096141f7
+# %% ../nbs/30_claims.ipynb #30-bb14bb3a
 def verdicts(
     claims:list, # Of `Claim`s
     parts:pd.DataFrame, # From `parts_table`
 )->pd.DataFrame: # A row a claim: claim, verdict, published, measured
     "What became of every claim."
-    points = lambda m,l,h: f'{100*m:+.1f} [{100*l:+.1f}, {100*h:+.1f}]'
+    points = lambda *v: interval(*v, signed=True)
     def row(c):
         if not c.parts: return dict(claim=c.says, verdict=f'not testable here: {c.why_not}', published='', measured='')
         t = parts[parts.claim == c.says]

@@ -81,7 +81,7 @@ def overview(
     differ = [k for k in every if len({str(a.get(k)) for a in asked if a}) > 1]
     return pd.DataFrame([{**state, **{k:a.get(k) for k in differ}, **row} for (state,row),a in zip(rows, asked)])
 
-# %% ../nbs/22_collection.ipynb #16-5704e483
+# %% ../nbs/22_collection.ipynb #22-8928edfa
 def shown_columns(t:pd.DataFrame)->list: return [c for c in t if c not in ('curve', 'note') and not c.endswith((' low', ' high'))] # What a reader sees of an overview
 
 def table_html(
@@ -92,7 +92,7 @@ def table_html(
         v,low,high = r[c],r.get(f'{c} low'),r.get(f'{c} high')
         if v is None or v != v: return '–'
         if low is not None and low == low: return interval(v, low, high) if c != 'reward' else f'{v:.2f} [{low:.2f}, {high:.2f}]'
-        return f'{v:.3g}' if isinstance(v, float) else str(v)
+        return str(v) if not isinstance(v, float) else f'{v:.0f}' if v.is_integer() else f'{v:.3g}'
     cols = shown_columns(t)
     head = ''.join(f'<th>{html.escape(c)}</th>' for c in [*cols, 'reward curve'])
     lines = [''.join(f'<td>{html.escape(told(r, c))}</td>' for c in cols) + f"<td>{sparkline(r.get('curve') or [], 'reward') if isinstance(r.get('curve'), list) else html.escape(str(r.get('note', '')))}</td>" for _,r in t.iterrows()]

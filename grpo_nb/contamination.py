@@ -11,14 +11,14 @@ from .problems import easy_share, overlap
 from .scoring import problem_set
 from .stream import lessons, trained_on
 
-# %% ../nbs/14_contamination.ipynb #17-ac1012f0
+# %% ../nbs/14_contamination.ipynb #14-66ad0674
 def contamination(
     problems:list, # The exam
     models:dict, # Label -> model name
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->pd.DataFrame: # One row a model and exam, counts in puzzles
     "How much of an exam was in the lessons."
-    exams,out = {'this evaluation':problems, "the study's 142":problem_set('study', n=100)},[]
+    exams,out = {'this evaluation':problems, "the study's hundred (seed 142)":problem_set('study', n=100)},[]
     easy = {e:easy_share(ps) for e,ps in exams.items()}
     for label,name in models.items():
         drawn = trained_on(lessons(name, outputs)) or None

@@ -94,7 +94,7 @@ def load_corrections(
     if not path.exists(): raise FileNotFoundError(f'run {run.run_name!r} has no {_TABLES} in {run.dir}')
     return {k:pd.DataFrame(rows) for k,rows in json.loads(path.read_text()).items()}
 
-# %% ../nbs/29_corrections.ipynb #13-ff8a27e1
+# %% ../nbs/29_corrections.ipynb #29-c1da3179
 def _at(t, **where): # The mean row of those that agree
     for k,v in where.items(): t = t[t[k] == v]
     return t.mean(numeric_only=True)
@@ -123,4 +123,4 @@ def correction_sentences(
               f"{kept(slow, 'bfloat16 alone', 'moved'):.1%} of the weights that should move; float32 masters keep {kept(slow, 'masters'):.0%}, and their rounding shows {kept(slow, 'masters, rounded'):.0%} by then. "
               f"At {fast:g} bfloat16 alone keeps {kept(fast, 'bfloat16 alone'):.0%}.",
         contamination=f"After {last} steps training on the original's split has met {puzzles(study)} puzzles of the study's exam, and the numbers of {puzzles(study, 'same_numbers')}, in the mean of "
-              f"{met.seed.nunique()} seeds; {_at(met, exam=study).could:.0%} could be met at all. Of the held-out puzzles training on ours has met {puzzles('held-out')}, and the numbers of {puzzles('held-out', 'same_numbers')}.")
+              f"{met.seed.nunique()} seeds; {_at(met, exam=study).could:.0%} could be met at all. Of the held-out puzzles, training on our own split has met {puzzles('held-out')}, and the numbers of {puzzles('held-out', 'same_numbers')}.")

@@ -6,7 +6,7 @@
 __all__ = ['SAYS', 'PHASES', 'PATIENT', 'duration', 'age', 'headline', 'phases', 'phase_bar', 'held_out', 'newest', 'Dashboard',
            'watch']
 
-# %% ../nbs/22_dashboard.ipynb #03-205b1477
+# %% ../nbs/22_dashboard.ipynb #22-b98f095c
 import html,threading,time
 from datetime import datetime,timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from .appearance import View,attended,card,cards,puzzle,svg,unheard
 from .collection import greedy
 from .plotting import plot_metrics
 from .runs import Run
-from .scoring import accuracy_table,interval
+from .scoring import accuracy_table,ceiling,interval
 from .stopping import guards
 from .tail import Tail,last_rows
 from .training import stop_button
@@ -154,7 +154,7 @@ def _pace(self:Dashboard): # Seconds of a step
     timed = [k for k in PHASES if k in m]
     return float(m[timed].tail(20).sum(axis=1).mean()) if timed else None
 
-# %% ../nbs/22_dashboard.ipynb #26-de9b5050
+# %% ../nbs/22_dashboard.ipynb #22-2fde4e76
 @patch
 def _draw(self:Dashboard): # What is too dear to do at each look
     m,rows,manifest = self._m,pd.DataFrame(self._evals.rows),self.run.manifest
@@ -162,7 +162,9 @@ def _draw(self:Dashboard): # What is too dear to do at each look
     self.table.value,self.texts.value = held_out(rows),newest(last_rows(self.run.dir/'completions.jsonl'))
     self.signs.value = ''.join(f'<p>{html.escape(s)}</p>' for s in self._signs(manifest))
     if 'step' not in m: return
-    self.curves.value = svg(plot_metrics(m, evals=accuracy_table(periodic, ['step', 'format']) if len(periodic) else None), f'Curves of run {self.run.run_name} up to step {m.step.max()}')
+    evals = accuracy_table(periodic, ['step', 'format']) if len(periodic) else None
+    if 'nums' in periodic and len(periodic): evals['ceiling'] = ceiling(periodic)
+    self.curves.value = svg(plot_metrics(m, evals=evals), f'Curves of run {self.run.run_name} up to step {m.step.max()}')
     self.time.value = phase_bar(phases(m, manifest), len(m))
 
 @patch

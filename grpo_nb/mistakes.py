@@ -6,18 +6,17 @@
 __all__ = ['EXAMS', 'training_gradients', 'leash_bias', 'plot_leash', 'temperature_bias', 'plot_temperature', 'rounding_loss',
            'plot_rounding', 'exam_met', 'plot_met']
 
-# %% ../nbs/28_mistakes.ipynb #03-90d1f9b8
+# %% ../nbs/28_mistakes.ipynb #28-691e451e
 import math
 from copy import deepcopy
 from dataclasses import replace
 import pandas as pd
 import torch
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from .models import load_reference, train_mode
 from .objective import kl_k3
 from .optimizer import make_optimizer
-from .plotting import COLORS, STYLE
+from .plotting import COLORS, styled
 from .problems import in_split, overlap
 from .scoring import cluster_interval, problem_set
 from .settings import GRPOConfig
@@ -87,7 +86,7 @@ def leash_bias(
                             largest=d[name].max(), tokens=len(d), prompts=len(prompts)))
     return pd.DataFrame(out)
 
-# %% ../nbs/28_mistakes.ipynb #22-513b5b3b
+# %% ../nbs/28_mistakes.ipynb #28-6f26a3dc
 def _spread(n, width=.012): return [1 + width*(2*i - n + 1) for i in range(n)] # Factors that keep bars apart
 
 def plot_leash(
@@ -95,7 +94,7 @@ def plot_leash(
 )->Figure:
     "Estimates of the KL against the exact one."
     fig,t = Figure(figsize=(5.6, 3.4), layout='constrained'),table[table.alpha > 0]
-    with rc_context(STYLE):
+    with styled():
         ax = fig.subplots()
         ax.plot(sorted(t.exact_kl.unique()), sorted(t.exact_kl.unique()), color='.4', ls='--', lw=1, label='exact KL')
         for (name,g),color,mark,apart in zip(t.groupby('estimator', sort=False), (COLORS[0], COLORS[1]), 'os', _spread(2)):
@@ -135,7 +134,7 @@ def temperature_bias(
                     cosine=float(torch.cosine_similarity(g.double(), right.double(), dim=0)), length=float(g.norm()/right.norm()), exact_kl=exact, k3=_charges(model, reference, ro, tau).k3.mean()))
     return pd.DataFrame(out)
 
-# %% ../nbs/28_mistakes.ipynb #31-ebf74a27
+# %% ../nbs/28_mistakes.ipynb #28-22c6b50f
 def plot_temperature(
     table:pd.DataFrame, # From `temperature_bias`
     lowest:float=1., # Temperature below which nothing is drawn, because it would take the whole scale
@@ -147,7 +146,7 @@ def plot_temperature(
     panels = {'push': ('Mean score', "% of one token's score"), 'angle': ('Direction of the gradient', 'degrees off the right one'),
               'length': ('Length of the gradient', 'times the right one'), 'kl': ('Estimate of the KL', '% off the exact KL')}
     fig = Figure(figsize=(9.2, 2.7), layout='constrained')
-    with rc_context(STYLE):
+    with styled():
         for ax,(column,(title,unit)) in zip(fig.subplots(1, 4), panels.items()):
             for (name,g),color in zip(t.groupby('policy', sort=False), COLORS):
                 if column == 'kl' and not g.exact_kl.any(): continue
@@ -191,13 +190,13 @@ def rounding_loss(
                 out.append(dict(optimizer=optimizer, learning_rate=lr, weights=name, kept=float(o @ d/(d @ d)), moved=float((o[far] != 0).float().mean()), steps=len(grads), float32_moved=float(far.float().mean())))
     return pd.DataFrame(out)
 
-# %% ../nbs/28_mistakes.ipynb #42-7967bd79
+# %% ../nbs/28_mistakes.ipynb #28-f563b3ab
 def plot_rounding(
     table:pd.DataFrame, # From `rounding_loss`
 )->Figure: # Two panels; 8-bit moments are dashed
     "Displacement kept and weights moved, by learning rate."
     fig,names = Figure(figsize=(7.6, 3), layout='constrained'),table.weights.unique()
-    with rc_context(STYLE):
+    with styled():
         axes = fig.subplots(1, 2, sharex=True, sharey=True)
         for ax,column,title in zip(axes, ('kept', 'moved'), ('Displacement kept, of that in float32', 'Weights moved, of those that move in float32')):
             for (optimizer,name),g in table.groupby(['optimizer','weights'], sort=False):
@@ -231,13 +230,13 @@ def exam_met(
                     out.append(dict(exam=exam, puzzles=len(ps), seed=seed, step=k, same_puzzle=met['same_problem']/len(ps), same_numbers=met['same_multiset']/len(ps), could=could))
     return pd.DataFrame(out)
 
-# %% ../nbs/28_mistakes.ipynb #49-14568503
+# %% ../nbs/28_mistakes.ipynb #28-c9c95320
 def plot_met(
     table:pd.DataFrame, # From `exam_met`
 )->Figure:
     "Share of each exam that training had met, with the range over seeds."
     fig = Figure(figsize=(6.4, 3.2), layout='constrained')
-    with rc_context(STYLE):
+    with styled():
         ax = fig.subplots()
         for (exam,g),color in zip(table.groupby('exam', sort=False), (COLORS[1], COLORS[2], COLORS[0])):
             lines = [('same_puzzle', '-', 'same puzzle'), ('same_numbers', '--', 'same numbers')] if g.could.any() else [('same_numbers', '-', 'puzzle or numbers')]

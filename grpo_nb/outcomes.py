@@ -6,16 +6,15 @@
 __all__ = ['SHOWN', 'OUTCOMES', 'STRATA', 'readings', 'decomposition', 'taxonomy', 'plot_taxonomy', 'examples', 'with_strata',
            'plot_points', 'plot_strata']
 
-# %% ../nbs/15_outcomes.ipynb #03-d5718537
+# %% ../nbs/15_outcomes.ipynb #15-5154c695
 import pandas as pd
 from IPython.display import HTML
-from matplotlib import rc_context
 from matplotlib.figure import Figure
-from .plotting import MODEL_COLORS, STYLE
+from .plotting import EASY, MODEL_COLORS, styled
 from .problems import strata
 from .prompts import Problem
 from .rewards import FAILURES, format_ok, shown
-from .scoring import EASY, accuracy_table, ceiling, completions_table
+from .scoring import accuracy_table, ceiling, completions_table
 
 # %% ../nbs/15_outcomes.ipynb #12-6994e44e
 SHOWN = 'right expression shown, not answered'
@@ -53,7 +52,7 @@ def taxonomy(
     counts = rows.groupby(list(by), sort=False).outcome.value_counts(sort=False).unstack(fill_value=0)
     return counts[[o for o in OUTCOMES if o in counts and counts[o].any()]].astype(int)
 
-# %% ../nbs/15_outcomes.ipynb #26-f3fa3ffa
+# %% ../nbs/15_outcomes.ipynb #15-ff1a0a51
 _SHADES = dict(zip(OUTCOMES, ('#009E73','#7FCDB5','#F0E442','#E69F00','#D98200','#D55E00','#CC79A7','#B0649A','#8C4A85','#5E3C7A','#56B4E9','#999999')))
 
 def plot_taxonomy(
@@ -61,7 +60,7 @@ def plot_taxonomy(
 )->Figure: # Stacked bars, one a group
     "The outcomes of each group as shares."
     shares,fig = 100*counts.div(counts.sum(axis=1), axis=0),Figure(figsize=(8, 1.5 + .3*len(counts)), layout='constrained')
-    with rc_context(STYLE):
+    with styled():
         ax,left = fig.subplots(),0
         names = [', '.join(map(str, k)) if isinstance(k, tuple) else str(k) for k in counts.index]
         for kind in counts: ax.barh(names, shares[kind], left=left, color=_SHADES[kind], label=kind); left = left + shares[kind].to_numpy()
@@ -95,7 +94,7 @@ def with_strata(
     s = s.assign(solutions=pd.cut(s.n_solutions, [-1, 0, 1, 3, float('inf')], labels=STRATA['solutions']).astype(str))
     return rows.assign(**{k:pd.Categorical(s[k].reindex(rows.problem), order) for k,order in STRATA.items()})
 
-# %% ../nbs/15_outcomes.ipynb #38-f01bbc84
+# %% ../nbs/15_outcomes.ipynb #15-b3393990
 _SHORT = {'add/subtract only suffices':'+ and - only', 'multiplication needed':'multiplication', 'division needed':'division', 'sum of products':'products'}
 
 def plot_points(
@@ -117,7 +116,7 @@ def plot_strata(
 )->Figure: # One panel a way to divide
     "Accuracy of each model in each stratum with 95% intervals."
     fig = Figure(figsize=(10.3, 2.9), layout='constrained')
-    with rc_context(STYLE):
+    with styled():
         axes = fig.subplots(1, len(STRATA), sharey=True, width_ratios=[2, 3, 3])
         for ax,s in zip(axes, STRATA):
             sizes = rows.drop_duplicates('problem')[s].value_counts(sort=False)

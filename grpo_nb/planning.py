@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'CARDS', 'WIRES', 'METHODS', 'ASSUMED', 'PlanConfig', 'multiply_adds', 'memory', 'card_of', 'shares_of',
            'step_seconds', 'parallel_forecasts', 'plan', 'best']
 
-# %% ../nbs/13_planning.ipynb #03-d3664ed3
+# %% ../nbs/13_planning.ipynb #13-24509e02
 import json
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from transformers import Qwen2Config
 from .lookup import repo_root
-from .memory import parameter_sizes, predict, weight_sizes
+from .memory import ROOM, ladder, parameter_sizes, predict, weight_sizes
 from .settings import GRPOConfig, Settings
 
 # %% ../nbs/13_planning.ipynb #07-d77875cb
@@ -115,7 +115,7 @@ def memory(
     parts.loc[['masters','optimizer']] *= max(max(trained), sum(trained)/cards)/sum(trained)
     return parts
 
-# %% ../nbs/13_planning.ipynb #31-d3ce0ad3
+# %% ../nbs/13_planning.ipynb #13-ee6d9ca9
 def _fit(
     model:str, # One of `MODELS`
     card:str, # One of `CARDS`
@@ -124,24 +124,23 @@ def _fit(
     s, # A `PlanConfig`
 )->tuple: # Settings of one card, None if nothing fits; and the bytes at the peak, of the thriftiest settings then
     "The settings that fit a card and cost least."
-    G,peak = s.num_generations,0
-    halves = [G >> k for k in range(G.bit_length())]
-    base = GRPOConfig(dtype='bfloat16', batch_size=-(-s.prompts//cards), num_generations=G, max_new_tokens=s.max_new_tokens, beta=s.beta)
-    for again in (False, True):
-        for rows in (r for r in halves if again or 4*r >= G):
-            cfg = replace(base, micro_batch_size=rows, gradient_checkpointing=again)
-            peak = memory(model, method, cards, cfg, s.prompt_tokens, s.lora_rank).sum().max()
-            if peak <= .9e9*CARDS[card][2]: return cfg,peak
+    base = GRPOConfig(dtype='bfloat16', batch_size=-(-s.prompts//cards), num_generations=s.num_generations, max_new_tokens=s.max_new_tokens, beta=s.beta)
+    for rows,again in ladder(s.num_generations):
+        cfg = replace(base, micro_batch_size=rows, gradient_checkpointing=again)
+        peak = memory(model, method, cards, cfg, s.prompt_tokens, s.lora_rank).sum().max()
+        if peak <= ROOM*1e9*CARDS[card][2]: return cfg,peak
     return None,peak
 
-# %% ../nbs/13_planning.ipynb #34-d3452092
+# %% ../nbs/13_planning.ipynb #13-b8f5706e
 ASSUMED = dict(rollout=.5, update=.4, optimizer=.6, wire=.7) # Shares of the data sheet's rates
 
 def card_of(
     result:dict, # From `benchmarks/`
 )->str|None: # One of `CARDS`, None for any other
     "On what something was measured."
-    return next((c for c in CARDS if c.split('-')[0].removeprefix('RTX ') in result['hardware'].get('gpu', '')), None)
+    gpu,gb = (result['hardware'].get(k) for k in ('gpu', 'gpu_memory_gb'))
+    named = [c for c in CARDS if c.split('-')[0].removeprefix('RTX ') in (gpu or '')]
+    return min(named, key=lambda c: abs(CARDS[c][2] - (gb or CARDS[c][2])), default=None) # Some come in two sizes
 
 def shares_of(
     card:str, # One of `CARDS`

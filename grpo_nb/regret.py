@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['RULES', 'halves', 'stopping_rules', 'declines', 'unrest', 'plot_rules']
 
-# %% ../nbs/30_regret.ipynb #03-f75f9675
+# %% ../nbs/30_regret.ipynb #30-27257d46
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from .claims import Study
 from .grid import run_of
-from .plotting import COLORS, STYLE, moving_average
+from .plotting import COLORS, moving_average, styled
 from .prompts import PROMPT_FORMATS
 from .seeds import crossed_interval
 from .stopping import in_selection
@@ -92,7 +91,7 @@ def unrest(
     return pd.DataFrame([(f, *crossed_interval(x[f])[:3], *crossed_interval(x[f] - x[fmt])[:3]) for f in PROMPT_FORMATS],
                         columns=['format','mean','low','high','extra','extra_low','extra_high'])
 
-# %% ../nbs/30_regret.ipynb #32-472ba68a
+# %% ../nbs/30_regret.ipynb #30-a4e9b94d
 def plot_rules(
     rules:pd.DataFrame, # From `stopping_rules`
 )->Figure: # A panel with a line for each rule
@@ -100,7 +99,7 @@ def plot_rules(
     t = rules[rules.rule != 'end of training']
     names,formats = list(t.rule.unique())[::-1],[*PROMPT_FORMATS, 'mean']
     fig = Figure(figsize=(7.5, 1.2 + .8*len(names)), layout='constrained')
-    with rc_context(STYLE):
+    with styled():
         ax = fig.subplots()
         ax.axvline(0, color='.5', lw=1)
         for j,(f,color) in enumerate(zip(formats, (*COLORS, 'k'))):

@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['mean_squares', 'crossed_interval', 'answers', 'over_seeds', 'plot_course', 'plot_effects']
 
-# %% ../nbs/28_seeds.ipynb #03-b80a8eff
+# %% ../nbs/28_seeds.ipynb #28-a15b8822
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.stats import t as student
-from .plotting import COLORS, STYLE
+from .plotting import COLORS, EASY, styled
 from .prompts import PROMPT_FORMATS
 
 # %% ../nbs/28_seeds.ipynb #10-345cf9e4
@@ -64,7 +63,7 @@ def over_seeds(
     out = [(*k, *crossed_interval(np.stack([t.loc[k].astype(int) - less(k) for t in tables.values()])), len(tables)) for k in common]
     return pd.DataFrame(out, columns=['step','format','mean','low','high','p','seeds'])
 
-# %% ../nbs/28_seeds.ipynb #39-c1e7b702
+# %% ../nbs/28_seeds.ipynb #28-e482e577
 def plot_course(
     recipes:dict, # Title of a panel -> {seed: `answers`}
     scale:float=1., # Steps of the axis for one step of the run
@@ -73,7 +72,7 @@ def plot_course(
 )->Figure: # A panel for each recipe
     "Held-out accuracy over training, format by format."
     fig = Figure(figsize=(1 + 3.1*len(recipes), 3.2), layout='constrained')
-    with rc_context(STYLE):
+    with styled():
         axes = fig.subplots(1, len(recipes), sharey=True, squeeze=False)[0]
         for ax,(title,tables) in zip(axes, recipes.items()):
             t = over_seeds(tables)
@@ -82,7 +81,7 @@ def plot_course(
                 g = t[t.format == fmt]
                 ax.fill_between(g.step*scale, 100*g.low, 100*g.high, color=color, alpha=.15, lw=0)
                 ax.plot(g.step*scale, 100*g['mean'], color=color, lw=2, label=f'asked {fmt}')
-            if ceiling: ax.axhline(100*ceiling, color='.4', ls='--', lw=1, label='+ and - alone')
+            if ceiling: ax.axhline(100*ceiling, color='.4', ls='--', lw=1, label=EASY)
             ax.set(title=title, xlabel=unit, ylim=(0, 100))
         axes[0].set_ylabel('held-out puzzles solved, %')
         fig.legend(*axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4)
@@ -92,7 +91,7 @@ def _line(table, fmt, scale): # One seed, one format: steps and percents
     m = 100*table.xs(fmt, level='format').mean(axis=1)
     return m.index*scale, m
 
-# %% ../nbs/28_seeds.ipynb #42-b72d54d7
+# %% ../nbs/28_seeds.ipynb #28-9d6111dc
 def plot_effects(
     effects:pd.DataFrame, # Rows with mean, low, high as shares, and the columns below
     label:str='row', # Column that names a line
@@ -103,7 +102,7 @@ def plot_effects(
     "Effects with intervals, one line each, zero marked."
     names,kinds = list(effects[label].unique())[::-1],list(effects[color].unique())
     fig = Figure(figsize=(width, 1.1 + .17*len(names)*(len(kinds) + 1)), layout='constrained')
-    with rc_context(STYLE):
+    with styled():
         ax = fig.subplots()
         ax.axvline(0, color='.5', lw=1)
         for j,k in enumerate(kinds):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SharingConfig', 'check_repo_id', 'policy_files', 'measured', 'base_model', 'model_card', 'push']
 
-# %% ../nbs/23_sharing.ipynb #03-0975fff8
+# %% ../nbs/23_sharing.ipynb #23-811df224
 import json, re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from .scoring import accuracy_table, interval
 from .settings import GRPOConfig, Settings
 from .statistics import paired_difference
 from .stream import describe_lessons, lessons, trained_on
+from .training import HELD_OUT
 
 # %% ../nbs/23_sharing.ipynb #06-2562da47
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def base_model(
 
 def _own(run): return f'the small model shipped with grpo_nb {run.manifest["provenance"].get("grpo_nb", "")}'.strip() if 'the small model' in run.manifest.get('model', '') else 'a local model'
 
-# %% ../nbs/23_sharing.ipynb #28-c57f2709
+# %% ../nbs/23_sharing.ipynb #23-20cf1519
 def _shown(m, k): # A setting as a stranger may see it
     v = m['settings'][k]
     local = k in ('model_name', 'ref_model') and v and (f'model_name={v!r} is a local folder' in m.get('model', '') or v[0] in '/~.' or '\\' in v or (v.count('/') > 1 and not v.startswith('hf://')))
@@ -98,7 +99,7 @@ def _shown(m, k): # A setting as a stranger may see it
 
 def _table(head, rows): return '\n'.join([f"| {' | '.join(map(str, r))} |" for r in (head, ['---']*len(head), *rows)])
 
-def _accuracy(run, found):
+def _accuracy(found):
     if not len(found): return 'These weights were not evaluated: the run has no report of the step that it saved.'
     cell = lambda r, k: interval(*r[k], k == 'difference') if isinstance(r.get(k), tuple) else ''
     rows = [(r['format'], 'greedy' if not r['temperature'] else f"sampled at {r['temperature']:g}", r['problems'], *(cell(r, k) for k in ('before', 'after', 'difference'))) for r in found.to_dict('records')]
@@ -130,7 +131,7 @@ ids = tok(tok.apply_chat_template(chat, tokenize=False, add_generation_prompt=Tr
 print(tok.decode(model.generate(ids, max_new_tokens={tokens}, do_sample=False)[0, ids.shape[1]:]))
 ```'''
 
-# %% ../nbs/23_sharing.ipynb #29-a95e5531
+# %% ../nbs/23_sharing.ipynb #23-4e51eef7
 def model_card(
     run:Run, # A training run
     repo_id:str='me/policy', # Where the policy goes, as owner/name
@@ -139,17 +140,17 @@ def model_card(
     "What a run's records say of its policy."
     m,found,base = run.manifest,measured(run),base_model(run)
     s = {**GRPOConfig.defaults(), **m['settings']}
-    source,step = m['provenance'],m.get('saved', m.get('step', 0))
+    source,step,asked = m['provenance'],m.get('saved', m.get('step', 0)),HELD_OUT[s['split']]
     usual = vars(GRPOConfig())
     differ = [(f'`{k}`', _shown(m, k), f'`{usual[k]}`') for k,v in m['settings'].items() if k in usual and v != usual[k] and k not in ('run_name', 'resume')]
-    results = [EvalResult(task_type='text-generation', dataset_type='countdown', dataset_name=f"Countdown, {s['num_count']} numbers, held out", dataset_config=r.format, dataset_split='heldout',
+    results = [EvalResult(task_type='text-generation', dataset_type='countdown', dataset_name=f"Countdown, {s['num_count']} numbers" + ', held out'*(asked != s['split']), dataset_config=r.format, dataset_split=asked,
                           metric_type='accuracy', metric_name=f'greedy accuracy, {r.format}', metric_value=round(float(r.after[0]), 4)) for r in found.itertuples() if not r.temperature]
     data = ModelCardData(model_name=repo_id.partition('/')[2], base_model=base, library_name='transformers', pipeline_tag='text-generation', license=license,
                          tags=['grpo', 'countdown', 'reinforcement-learning', 'grpo_nb'], eval_results=results or None)
     ended = '' if m['state'] == 'done' else f" The run's state was `{m['state']}`, so these weights are not those of its end."
     changed = {True:', with local changes that are not in it', False:'', None:''}[source.get('git_dirty')]
     parts = {f"{repo_id.partition('/')[2]}": f"A language model that solves Countdown puzzles: reach a target with every given number once. It is {base or _own(run)} after {step} steps of reinforcement learning with verifiable rewards, run `{run.run_name}`.{ended}",
-        'Accuracy': _accuracy(run, found), 'What it was trained on': _lessons(run, s),
+        'Accuracy': _accuracy(found), 'What it was trained on': _lessons(run, s),
         'Settings': ('What differs from the defaults of grpo_nb:\n\n' + _table(['setting', 'value', 'default'], differ)) if differ else 'The defaults of grpo_nb.',
         'Where it comes from': f"grpo_nb {source.get('grpo_nb', 'unknown')}, commit `{source.get('git_commit', 'unknown')}`{changed}; torch {source.get('torch', 'unknown')}, transformers {source.get('transformers', 'unknown')}; {source.get('gpu') or source.get('cpu') or 'an unknown machine'}.",
         'Limits': 'It was rewarded for puzzles of this kind and these prompts only; what else it says was neither trained nor measured. One training run is one draw: other seeds end elsewhere.' + ('' if base is None else ' The revision of the base model was not recorded.'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['mcnemar', 'paired_difference', 'compare_models', 'pass_at_k', 'pass_curve', 'plot_pass', 'smallest_difference']
 
-# %% ../nbs/08_statistics.ipynb #03-c46b6b3f
+# %% ../nbs/08_statistics.ipynb #08-0afb1ede
 from itertools import combinations,cycle
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 from scipy.stats import binom,binomtest,bootstrap,hypergeom,permutation_test
 from statsmodels.stats.multitest import multipletests
-from .plotting import MODEL_COLORS,STYLE
+from .plotting import EASY,MODEL_COLORS,styled
 from .scoring import Measured
 
 # %% ../nbs/08_statistics.ipynb #15-5110de83
@@ -123,7 +123,7 @@ def pass_curve(
         out.append(pd.DataFrame(dict(zip(keys, key), k=k, pass_at_k=each.mean(1), low=low, high=high)))
     return Measured(pd.concat(out, ignore_index=True))
 
-# %% ../nbs/08_statistics.ipynb #58-adbad8d0
+# %% ../nbs/08_statistics.ipynb #08-d8dc0c15
 def plot_pass(
     curve:pd.DataFrame, # From `pass_curve`
     ceiling:float|None=None, # Share of the problems that adding and subtracting alone could solve; drawn if given
@@ -134,13 +134,14 @@ def plot_pass(
     rest = [c for c in keys if c != line]
     panels = list(curve.groupby(rest or (lambda i: ''), sort=False, dropna=False))
     fig = Figure(figsize=(1 + 2.6*len(panels), 2.8), layout='constrained')
-    with plt.rc_context(STYLE):
+    with styled():
         axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for ax,(key,panel) in zip(axes, panels):
             for name,color in zip(curve[line].unique(), cycle(MODEL_COLORS)):
                 c = panel[panel[line]==name]
                 ax.semilogx(c.k, c.pass_at_k, base=2, color=color, lw=1.8, marker='o', ms=3, label=name)
                 ax.fill_between(c.k, c.low, c.high, color=color, alpha=.15, lw=0)
+            if ceiling is not None: ax.axhline(ceiling, color='.4', ls='--', lw=1, label=EASY)
             ax.set_xticks(panel.k.unique(), panel.k.unique())
             ax.set(title=', '.join(map(str, key)), xlabel='k (answers per problem)', ylim=(0, 1))
         axes[0].set_ylabel('pass@k (share of problems)')

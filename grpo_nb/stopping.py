@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['in_selection', 'stopping_table', 'guards', 'should_stop', 'plot_stopping', 'backtest']
 
-# %% ../nbs/08_stopping.ipynb #03-08019252
+# %% ../nbs/08_stopping.ipynb #08-10561c7a
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 from .lookup import repo_root
-from .plotting import COLORS,STYLE,moving_average
+from .plotting import COLORS,EASY,moving_average,styled
 from .prompts import PROMPT_FORMATS
-from .scoring import EASY,ceiling,wilson_interval
+from .scoring import ceiling,wilson_interval
 from .statistics import mcnemar
 
 # %% ../nbs/08_stopping.ipynb #10-87031bb3
@@ -82,7 +81,7 @@ def _guard(name, what, value, past, bound, recorded): # One row: `value` a step,
     state = f'past it (first at step {first})' if now else f'inside again (past it at step {first})' if first else 'past it from the start' if past.iloc[-1] else 'inside'
     return dict(row, said=f'{what} {row["value"]:.2f}, bound {bound:.2f}: {state}')
 
-# %% ../nbs/08_stopping.ipynb #38-16c6cb85
+# %% ../nbs/08_stopping.ipynb #08-0241b722
 _WATCHED = 'entropy', 'all_right_share', 'all_wrong_share', 'format_rate', 'accuracy', 'truncated_share', 'completion_length'
 
 def guards(
@@ -102,7 +101,7 @@ def guards(
     m = metrics[metrics.prompt_format==fmt] if fmt and 'prompt_format' in metrics else metrics
     m = m.set_index('step').reindex(columns=_WATCHED).astype(float)
     r,has,down = m.rolling(window).mean(),m.notna().any(),_fall(m.accuracy, window)
-    left,same,full = r.entropy/r.entropy.bfill().iloc[0],r.all_right_share + r.all_wrong_share,r.completion_length/max_new_tokens
+    left,same,full = r.entropy/next(iter(r.entropy.dropna()), 1.),r.all_right_share + r.all_wrong_share,r.completion_length/max_new_tokens
     return pd.DataFrame([_guard(*g) for g in (
         ('entropy loss', 'share of the starting entropy left', left, left < entropy, entropy, has.entropy),
         ('unanimous groups', 'share of groups all right or all wrong', same, same > unanimous, unanimous, has.all_right_share and has.all_wrong_share),
@@ -135,7 +134,7 @@ def should_stop(
     tripped = guards(metrics, max_new_tokens, fmt).query('now') if stop_when in ('guard', 'either') else ()
     return f'guard {tripped.guard.iloc[0]!r}: {tripped.said.iloc[0]}' if len(tripped) else ''
 
-# %% ../nbs/08_stopping.ipynb #61-d1a111aa
+# %% ../nbs/08_stopping.ipynb #08-3c717f3a
 def plot_stopping(
     rows:pd.DataFrame, # A run's `eval_rows`
     metrics:pd.DataFrame|None=None, # Its `metrics`, for the reward
@@ -144,7 +143,7 @@ def plot_stopping(
     tables,has = _right(rows),metrics is not None and 'reward' in metrics
     fig = Figure(figsize=(max(3*len(tables), 4.5), 4 if has else 2.6), layout='constrained')
     fig.get_layout_engine().set(w_pad=.1)
-    with rc_context(STYLE):
+    with styled():
         axes = fig.subplots(1 + has, len(tables), squeeze=False, sharex=True, sharey='row', height_ratios=[2, 1][:1 + has])
         for (fmt,t),ax,below in zip(tables.items(), axes[0], axes[-1]):
             (chosen,kept),color = _halves(t),COLORS[PROMPT_FORMATS.index(fmt)]

@@ -4,8 +4,8 @@
 # Without a run_name it is called eval-JOBID. Its record: outputs/records/RUN.ipynb
 # Beforehand, where there is network:  make env ACCEL=cuda  and  tools/prefetch.sh Qwen/Qwen2.5-1.5B-Instruct
 #
-# A job that meets its time limit, or is preempted, goes back to the queue and asks what was not asked yet (a model in one
-# format is asked again from its first puzzle). The same command submitted again does likewise.
+# A job that meets its time limit, or is preempted, goes back to the queue and asks what was not asked yet. The same command
+# submitted again does likewise.
 #
 # Exit codes: 0  done; or requeued
 #             2  refused before it began: a setting, a name in use, a folder; the log's last lines say which

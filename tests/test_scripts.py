@@ -152,7 +152,7 @@ def test_a_job_that_gets_nowhere_is_requeued_once(clone, script):
     assert returned == 4 and 'came no further' in out and not asked
 
 def sweep(clone, text=None, index=None):
-    (clone/'s.csv').write_text(text or 'run_name,seed\na,1\nb,\n')
+    (clone/'s.csv').write_bytes(text if isinstance(text, bytes) else (text or 'run_name,seed\na,1\nb,\n').encode())
     return run(clone, 'slurm/sweep.sh', 's.csv', 'iterations', 3, SLURM_SUBMIT_DIR=str(clone), **({} if index is None else dict(SLURM_ARRAY_TASK_ID=index)))
 
 def test_sweep_trains_its_row(clone):
@@ -166,7 +166,8 @@ def test_sweep_without_slurm_says_how_to_submit(clone):
 @pytest.mark.parametrize('text,index,said', [
     (None, '3', 's.csv has rows 1 to 2, got array index 3'), ('run_name,sead\na,1\n', '1', "column 'sead' of s.csv is no setting"), ('seed\n1\n', '1', 'needs a column run_name'),
     ('run_name,seed\n,1\n', '1', 'row 1 of s.csv has no run_name'), ('run_name\na\nb\na\n', '1', "'a' is in rows 1 and 3"), ('run_name,seed\na\n', '1', 'has 1 cells, its header 2'),
-    ('\n', None, 'is empty'), ('run_name\n', None, 'has no rows'), ('run_name,seed,seed\na,1,1\n', None, 'a column twice')])
+    ('\n', None, 'is empty'), ('run_name\n', None, 'has no rows'), ('run_name,seed,seed\na,1,1\n', None, 'a column twice'),
+    (b'run_name\nr\xe9\n', None, 'is not CSV in UTF-8'), ('run_name\n"' + 'a'*140000 + '"\n', None, 'is not CSV in UTF-8')])
 def test_sweep_refuses_in_one_sentence(clone, text, index, said):
     done = sweep(clone, text, index)
     assert done.returncode == 2 and said in done.stdout and len(done.stdout.splitlines()) == 1 and not (clone/'outputs').exists()

@@ -15,10 +15,12 @@ def known():
 def read(path):
     "Rows of a sweep file, as dictionaries of the cells that are not empty."
     if not path: raise ValueError('which sweep file? For example: slurm/sweep.sh slurm/sweeps/formats.csv')
-    try: header, *rows = [r for r in csv.reader(open(path, newline='', encoding='utf-8-sig')) if any(c.strip() for c in r)]
+    try: lines = [r for r in csv.reader(open(path, newline='', encoding='utf-8-sig')) if any(c.strip() for c in r)]
     except OSError as e: raise ValueError(f'sweep file {path!r} cannot be read: {e.strerror}') from None
-    except ValueError: raise ValueError(f'sweep file {path!r} is empty: its first line should name settings, run_name among them') from None
-    header, names = [h.strip() for h in header], known()
+    except (UnicodeDecodeError, csv.Error) as e: raise ValueError(f'sweep file {path!r} is not CSV in UTF-8: {e}') from None
+    if not lines: raise ValueError(f'sweep file {path!r} is empty: its first line should name settings, run_name among them')
+    (header, *rows), names = lines, known()
+    header = [h.strip() for h in header]
     for h in header:
         if h not in names: raise ValueError(f'column {h!r} of {path} is no setting; allowed: {", ".join(names)}')
     if len({*header}) < len(header): raise ValueError(f'{path} has a column twice: {", ".join(header)}')
