@@ -8,11 +8,10 @@ is a whole step: sampling, reference, update. On a GPU the optimizer is the 8-bi
 fused AdamW and the process's.
 """
 import json, subprocess, sys, tempfile
-from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 import torch
-from common import CLIP, LEARNING_RATE, ROOT, Clock, GRPOConfig, Work, build, generate, installed, load_model, load_reference, load_tokenizer, make_optimizer, parse, parser, problems, prompts, update, write
+from common import CLIP, LEARNING_RATE, Clock, GRPOConfig, Work, build, ending, generate, installed, lengths, load_model, load_reference, load_tokenizer, make_optimizer, parse, parser, problems, prompts, update, write
 from grpo_nb.lora import add_adapter, trained
 from grpo_nb.step import peak_rss
 
@@ -30,7 +29,7 @@ def child(a):
     rows, clock, texts = [], Clock(a.device), prompts(a.model, tok, a.prompts)
     for k in range(a.repeats + 1):
         clock.lap()
-        ro = generate(model, tok, texts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k)
+        with ending(lengths(a, k), [tok.eos_token_id], a.device): ro = generate(model, tok, texts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k)
         sampling = clock.lap()['s']
         update(cfg, model, ref, opt, Work.batch(task, ro, k), 1)
         rows.append(dict(sampling_s=sampling, learning_s=clock.lap()['s']))
@@ -48,7 +47,7 @@ def main(argv=None):
     if a.way: return child(a)
     given, rows = sys.argv[1:] if argv is None else [str(o) for o in argv], {}
     with tempfile.TemporaryDirectory() as folder:
-        build(a.model, 'cpu' if a.model != '1.5B' else a.device, a.dtype, a.seed, temperature=a.temperature)[0].save_pretrained(folder)
+        build(a.model, 'cpu' if a.model != '1.5B' else a.device, a.dtype, a.seed)[0].save_pretrained(folder)
         if torch.cuda.is_available(): torch.cuda.empty_cache()
         for way in WAYS:
             done = subprocess.run([sys.executable, __file__, *given, '--way', way, '--folder', folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

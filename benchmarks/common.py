@@ -1,9 +1,10 @@
 """What the benchmarks share: models with random weights, the plain loop, clocks, floors and result files."""
-import argparse, copy, json, os, platform, random, sys, time, types, warnings
+import argparse, contextlib, copy, json, math, os, platform, random, subprocess, sys, time, types, warnings
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -39,7 +40,7 @@ transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 CHUNK = 4          # Rows of one forward and backward pass in the plain loop
-HAZARD = .011      # P(EOS) at each token: mean length 46 of 64, 75 of 160
+HAZARD = .011      # P(end) at each token: mean length 46 of 64, 75 of 160
 LEARNING_RATE, CLIP = 1e-6, .5
 SHAPES = {
     'tiny': dict(hidden_size=192, intermediate_size=512, num_hidden_layers=5, num_attention_heads=6, vocab_size=1024),
@@ -47,19 +48,12 @@ SHAPES = {
     '1.5B': dict(hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12, vocab_size=151936, rope_theta=1e6)}
 MODELS = ('small', *SHAPES)
 PROMPT_TOKENS = {'tiny': 133, '30M': 133, '1.5B': 150}
-CONSTANT = {'tiny': 4., '30M': 4., '1.5B': 32.} # Well above the residual stream's spread, see `build`
 
 
 # Models and prompts
 
-def build(name, device='cpu', dtype='float32', seed=0, hazard=HAZARD, std=.02, temperature=1.2):
-    """A model and a tokenizer whose ids are all in its vocabulary.
-
-    `small` is the shipped model. The others are Qwen2 shapes with weights N(0, std²) from `seed` and a fixed hazard of
-    ending. Dimension 0 of every embedding is a constant so large that after the last norm it is nearly the same everywhere; in
-    EOS's it has the other sign. The embeddings are tied, so the last norm's weight in this dimension, below zero, moves EOS's
-    logit by one amount at all positions. The weight is found by bisection on the mean P(EOS) measured at `temperature`; as the
-    only tuned number it survives rounding to bfloat16. `hazard=0` leaves all this out."""
+def build(name, device='cpu', dtype='float32', seed=0, std=.02):
+    "A model and a tokenizer whose ids are all in its vocabulary: `small` is the shipped model, the others are Qwen2 shapes with weights N(0, std²) from `seed`."
     tok = load_tokenizer('small')
     if name == 'small': return load_model('small', dtype, device), tok
     cfg = Qwen2Config(**SHAPES[name], num_key_value_heads=2, tie_word_embeddings=True, rms_norm_eps=1e-6, initializer_range=std,
@@ -68,26 +62,7 @@ def build(name, device='cpu', dtype='float32', seed=0, hazard=HAZARD, std=.02, t
     with torch.random.fork_rng(cuda), torch.device(device):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(cfg).eval()
-        if hazard: _set_hazard(model, prompts(name, tok, 4), tok, hazard, temperature, CONSTANT[name])
     return model.to(getattr(torch, dtype)), tok
-
-
-@torch.no_grad()
-def _set_hazard(model, texts, tok, hazard, T, constant, new=48):
-    "Give every token the same small chance `hazard` to be EOS."
-    E, eos, gain = model.get_input_embeddings().weight, tok.eos_token_id, model.model.norm.weight
-    E[:,0] = constant
-    E[eos,0] = -constant
-    ids = torch.tensor(tok(texts, add_special_tokens=False).input_ids)
-    ids = torch.cat([ids, torch.randint(eos + 1, E.shape[0], (len(ids), new))], 1)
-    h = model.model(ids).last_hidden_state[:,-new:].flatten(0, 1)
-    level, h[:,0] = h[:,0].clone(), 0
-    ends = torch.cat([z[:,eos] - z.index_fill(1, torch.tensor([eos]), -torch.inf).div(T).logsumexp(-1)*T for z in (x @ E.T for x in h.split(64))])
-    low, high = 0., 10.
-    for _ in range(50):
-        mid = (low + high)/2
-        low, high = (low, mid) if ((ends + 2*mid*constant*level)/T).sigmoid().mean() > hazard else (mid, high)
-    gain[0] = -low
 
 
 def hazard_for(new, share=.72):
@@ -97,6 +72,41 @@ def hazard_for(new, share=.72):
         q = (low*high)**.5
         low, high = (q, high) if (1 - (1 - q)**new)/q > share*new else (low, q)
     return q
+
+
+def lengths(a, k, hazard=HAZARD):
+    "Tokens of each completion of repeat `k`, the same for every program: the chance to end is `hazard` at each, and `a.new` is the most."
+    rng = random.Random(f'lengths {a.seed} {k}')
+    return [min(a.new, 1 + int(math.log(1 - rng.random())/math.log1p(-hazard))) for _ in range(a.prompts*a.group)]
+
+
+class Ends(transformers.LogitsProcessor):
+    "For `model.generate`: no end before a row's time, and nothing else then."
+    def __init__(self, last, stops): self.last, self.stops, self.start = last, stops, None
+    def __call__(self, ids, scores):
+        if self.start is None: self.start = ids.shape[1]
+        return end_at(scores, self.last == ids.shape[1] - self.start + 1, self.stops)
+
+def end_at(logits, now, stops):
+    "Give the first of `stops` all of the probability where `now` (R,), and all of them none elsewhere."
+    for t in stops: logits[:,t] = -1e4 # By a list they would be copied to a GPU each time
+    logits[:,stops[0]] = now*2e4 - 1e4
+    return logits
+
+
+@contextlib.contextmanager
+def ending(lengths, stops, device='cpu'):
+    "Within, whoever samples draws completions of these lengths. To our engines, which drop and reorder rows, a dart above 1 is the word that a row's time has come."
+    from grpo_nb import engine, rollouts
+    last = torch.tensor(lengths, device=device)
+    processors, darts, draw = transformers.GenerationMixin._get_logits_processor, rollouts.darts, engine.draw
+    def with_end(*args, **kwargs):
+        found = processors(*args, **kwargs)
+        found.append(Ends(last, stops))
+        return found
+    def with_word(seed, prompts, n, new, coming=None): return darts(seed, prompts, n, new, coming) + 2*(torch.arange(new) + 1 == last[:,None].cpu())
+    def obeyed(logits, u, temperature, **cut): return draw(end_at(logits, u >= 2, stops), u%2, temperature, **cut)
+    with patch.object(transformers.GenerationMixin, '_get_logits_processor', with_end), patch.object(rollouts, 'darts', with_word), patch.object(engine, 'draw', obeyed): yield
 
 
 def problems(count, seed=0):
@@ -174,26 +184,33 @@ def plain_update(cfg, model, reference, optimizer, batch, step):
 # One piece of work for all contenders
 
 class Work:
-    "Model, reference, prompts and settings of a benchmark."
-    def __init__(self, a, **kwargs):
-        self.args, self.device, self.dtype = a, a.device, getattr(torch, a.dtype)
-        self.model, self.tok = build(a.model, a.device, a.dtype, a.seed, temperature=a.temperature, **kwargs)
+    "Model, reference, prompts, lengths and settings of a benchmark."
+    def __init__(self, a, hazard=HAZARD):
+        self.args, self.device, self.dtype, self.hazard = a, a.device, getattr(torch, a.dtype), hazard
+        self.model, self.tok = build(a.model, a.device, a.dtype, a.seed)
         self.prompts, self.problems = prompts(a.model, self.tok, a.prompts), [p for p in problems(a.prompts) for _ in range(a.group)]
         self.reference = load_reference(self.model) if a.beta else None
         self.cfg = GRPOConfig(run_name='benchmark', model_name='small', batch_size=a.prompts, num_generations=a.group, max_new_tokens=a.new,
             temperature=a.temperature, beta=a.beta, learning_rate=LEARNING_RATE, clip_grad_norm=CLIP, optimizer='adamw', device=a.device,
             dtype=a.dtype, num_threads=a.threads)
 
-    def sample(self, model, k):
+    def lengths(self, k): return lengths(self.args, k, self.hazard) # Of repeat `k`
+
+    def ending(self, k):
+        "Within, every program's completions have the lengths of repeat `k`."
+        stops = sorted({self.tok.eos_token_id, *torch.tensor(self.model.generation_config.eos_token_id).flatten().tolist()}, key=lambda t: t != self.tok.eos_token_id)
+        return ending(self.lengths(k), stops, self.device)
+
+    def sample(self, model, k, engine='auto'):
         "Our rollout of repeat `k`."
         a = self.args
-        return generate(model, self.tok, self.prompts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k)
+        with self.ending(k): return generate(model, self.tok, self.prompts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k, engine=engine)
 
     def hf_sample(self, model, k, **kwargs):
         "The plain loop's rollout; `k` seeds it."
         a = self.args
         torch.manual_seed(1000*a.seed + k)
-        return hf_generate(model, self.tok, self.prompts, a.group, a.new, a.temperature, **kwargs)
+        with self.ending(k): return hf_generate(model, self.tok, self.prompts, a.group, a.new, a.temperature, **kwargs)
 
     def batch(self, ro, k):
         "A rollout with its rewards, as `sample_batch` would return it."
@@ -407,7 +424,8 @@ def save(script, a, model=None, **results):
 
 def write(path, script, settings, device='cpu', **results):
     "Write a result with what a reader needs to judge it; returns the path to print."
-    made = dict(script=script, date=str(date.today()), settings=settings, hardware=hardware(device),
+    git = lambda *args: subprocess.run(['git', '-C', ROOT, *args], capture_output=True, text=True).stdout.strip()
+    made = dict(script=script, date=str(date.today()), git_commit=git('rev-parse', 'HEAD') or 'unknown', git_dirty=bool(git('status', '--porcelain', 'grpo_nb', 'benchmarks/*.py')), settings=settings, hardware=hardware(device),
                 versions={k: installed(k) for k in ('torch', 'transformers', 'trl', 'vllm')} | dict(python=platform.python_version()))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(made | results, indent=1) + '\n')

@@ -1,6 +1,6 @@
 """Are the paths on this device right? Greedy tokens, gradients, log-probs, layers in few bits and bfloat16 training steps of the shipped small model."""
 import sys
-from common import (Work, build, generate, hf_generate, installed, make_optimizer, parse, parser, prompts, torch, update)
+from common import (Work, build, generate, hf_generate, installed, make_optimizer, parse, parser, prompts, torch, update, write)
 from grpo_nb.bits import bits_of, dense_weight
 from grpo_nb.models import load_model, load_tokenizer
 from grpo_nb.objective import token_logps
@@ -20,8 +20,9 @@ def greedy(a, dtype):
 
 def drift(work):
     "Largest difference between the log-probs that came with the samples and those of one padded forward."
-    ro = work.sample(work.model, 1)
-    with torch.no_grad(): again = token_logps(work.model, ro.prompt_ids, ro.prompt_mask, ro.completion_ids, ro.mask, work.args.temperature)
+    a = work.args
+    ro = generate(work.model, work.tok, work.prompts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1)
+    with torch.no_grad(): again = token_logps(work.model, ro.prompt_ids, ro.prompt_mask, ro.completion_ids, ro.mask, a.temperature)
     return float((again - ro.logps).abs().max())
 
 
@@ -62,13 +63,12 @@ def elsewhere(a, bits):
 def main(argv=None):
     p = parser(__doc__, models=False)
     a = parse(p, argv)
-    a.model, bad = 'small', 0
+    a.model, checks = 'small', []
 
     def check(name, run, ok=lambda v: True):
-        nonlocal bad
         try: value = run(); good = ok(value)
         except Exception as e: value, good = f'{type(e).__name__}: {e}', False
-        bad += not good
+        checks.append(dict(check=name, value=value, ok=bool(good)))
         print(f"{'ok    ' if good else 'FAILED'} {name}: {f'{value:.3g}' if isinstance(value, float) else value}", flush=True)
 
     for dtype, same, error, apart in (('float32', 1, 1e-4, 1e-3), ('bfloat16', .5, .1, .5)):
@@ -89,7 +89,9 @@ def main(argv=None):
         if bits: check(f'{bits} bits: matrices quantised here and on the CPU, largest relative difference', lambda: elsewhere(a, bits), lambda v: v <= 1e-3)
     for dtype, most in (('float32', 1e-5), ('bfloat16', .01)) if eight else ():
         for n in (2, 512): check(f"{dtype}, {n} rows: bitsandbytes' 4-bit product against the matrix's, relative", lambda: kernel(a, dtype, n), lambda v: v <= most)
-    if bad: sys.exit(f'{bad} checks failed')
+    settings = {k: v for k, v in vars(a).items() if k not in ('out', 'defaults')}
+    print('written:', write(a.out/f'cuda_check-{a.device}.json', 'cuda_check', settings, a.device, checks=checks))
+    if bad := sum(not c['ok'] for c in checks): sys.exit(f'{bad} checks failed')
 
 
 if __name__ == '__main__': main()

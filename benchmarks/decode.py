@@ -6,7 +6,7 @@ from common import (Clock, Work, build, copy_rate, floor, generate, hf_generate,
 @torch.no_grad()
 def greedy_equal(a, new=24, n=2):
     "Token for token the same greedy completions, in float32 and with weights so wide that they are not dull?"
-    model, tok = build(a.model, a.device, 'float32', a.seed, hazard=0, std=.1)
+    model, tok = build(a.model, a.device, 'float32', a.seed, std=.1)
     texts = prompts(a.model, tok, 3)
     texts[-1] = texts[-1][len(texts[-1])//3:] # another length, so that padding matters
     ro, hf = generate(model, tok, texts, n=n, temperature=0, max_new_tokens=new), hf_generate(model, tok, texts, n, new, 0)
@@ -24,7 +24,7 @@ def main(argv=None):
         equal = greedy_equal(a)
         print('greedy: {rows} rows, {tokens} tokens, {distinct} distinct ones, all equal'.format(**equal))
     work, rates = Work(a), []
-    shared = lambda model, k: generate(model, work.tok, work.prompts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k, engine='plain')
+    shared = lambda model, k: work.sample(model, k, engine='plain')
     ways = {'ours': work.sample, 'prompt once, rows dropped': shared, 'hf': work.hf_sample}
     if a.static: ways['hf static'] = lambda model, k: work.hf_sample(model, k, cache_implementation='static')
     rows = {n: [] for n in ways}

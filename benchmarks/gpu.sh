@@ -11,9 +11,10 @@ export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=
 import importlib.util as u, sys
 missing = [m for m in ('torch', 'transformers') if not u.find_spec(m)]
 if missing: sys.exit(f"{' and '.join(missing)} not installed: nothing can run")
-for name, without in dict(trl="TRL's row is left out", vllm='TRL generates without it', bitsandbytes='the fused AdamW is used, and nothing is held in few bits').items():
+for name, without in dict(pandas='memory is not predicted', trl="TRL's row is left out", vllm='TRL generates without it', bitsandbytes='the fused AdamW is used, and nothing is held in few bits').items():
     if not u.find_spec(name): print(f'{name} is not installed: {without}.')
 import torch, transformers
+if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 11): sys.exit(f'torch {torch.__version__} is too old: 2.11 is needed')
 print(f'torch {torch.__version__}, transformers {transformers.__version__}')
 if not torch.cuda.is_available(): sys.exit('torch sees no GPU here: nothing to measure')
 print(torch.cuda.get_device_name(), f'{torch.cuda.get_device_properties(0).total_memory/2**30:.0f} GiB')
@@ -36,7 +37,7 @@ big=(--model 1.5B --dtype bfloat16 --new 160 --out "$out")
 stage 55 cuda_check.py # the seconds add up to 480
 stage 160 step.py "${big[@]}" --repeats 3 --tune --tune-seconds 30 --no-peak
 stage 105 adapters.py "${big[@]}" --repeats 1
-stage 30 memory.py "${big[@]}"
+"$python" -c "import pandas" 2>/dev/null && stage 30 memory.py "${big[@]}"
 stage 60 update.py "${big[@]}" --repeats 2
 stage 55 decode.py "${big[@]}" --repeats 1
 stage 15 saving.py --shape 1.5B --out "$out"

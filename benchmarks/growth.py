@@ -9,7 +9,7 @@ def point(a, model, rows, new):
     "One point: medians of time, tokens and context, and peak memory."
     gc.collect()
     peak, a = Peak(a.device), Namespace(**vars(a) | dict(model=model, new=new, prompts=rows//a.group))
-    work = Work(a) if model == 'small' else Work(a, hazard=hazard_for(new))
+    work = Work(a, hazard_for(new))
     loop, cfg = ours(work), work.model.config
     prompt, rates, steps = len(work.tok(work.prompts[0], add_special_tokens=False).input_ids), [], []
     for k in range(a.repeats + 1):

@@ -14,7 +14,7 @@ def main(argv=None):
     rows = {}
     for name, kw in WAYS.items():
         kw = {k: v for k, v in kw.items() if k != 'groups'} | (dict(micro_batch_size=kw['groups']*a.group) if kw else {})
-        model, tok = build(a.model, a.device, a.dtype, a.seed, hazard=0)
+        model, tok = build(a.model, a.device, a.dtype, a.seed)
         asked = tok(prompts(a.model, tok, a.prompts), padding=True, padding_side='left', add_special_tokens=False, return_tensors='pt').to(a.device)
         cfg = GRPOConfig(run_name='benchmark', model_name='small', batch_size=a.prompts, num_generations=a.group, max_new_tokens=a.new, beta=a.beta, device=a.device,
                          dtype=a.dtype, optimizer='adamw_8bit' if a.device == 'cuda' and installed('bitsandbytes') else 'adamw', **kw)

@@ -38,7 +38,8 @@ def worker(a):
     O.to_owners, O.from_owners = timed(O.to_owners, of), timed(O.from_owners, of)
     asked = argparse.Namespace(model=a.models[0], device='cpu', dtype='float32', seed=0, temperature=1.2, prompts=4, group=16, beta=.01, new=a.new, threads=1)
     work, rows = Work(asked), []
-    work.prompts, work.problems = ranks.share(work.prompts), ranks.share(work.problems) # Each samples its part
+    work.prompts, work.problems, whole = ranks.share(work.prompts), ranks.share(work.problems), work.lengths # Each samples its part
+    work.lengths = lambda k: ranks.share(whole(k))
     opt = make_optimizer(work.model, 1e-6, 'adamw')
     for step in range(1, a.steps + 1):
         BYTES[0], SECONDS[0] = 0, 0.

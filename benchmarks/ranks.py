@@ -3,18 +3,19 @@
     python benchmarks/ranks.py --kills 20        # about 20 minutes on two cores
     python benchmarks/ranks.py --kills 0 --only hang orphan
 
-A kill is a SIGKILL to one process of two: in three of ten cases at a random moment after its start, else after a random step. After it nobody may be left,
+A kill is a SIGKILL to one process of two: in three of ten cases at a random moment after its start, else up to eleven steps
+further on, at a random moment of the next. After it nobody may be left,
 the manifest must say which process it was, and the same run is continued, on two processes or on one by turns. When a run
 ends before it is killed, the next one begins; each that stayed with two processes must come out bit for bit like the
 unbroken one, each that changed their number within 1e-5.
 """
-import argparse, os, random, signal, tempfile, time
+import argparse, os, random, tempfile, time
 from pathlib import Path
 import psutil
 from under_fire import ROOT, TINY, Run, differences, end, logged, start, training, unbroken, wait_for, write
 import grpo_nb.processes # under_fire has found it
 
-SIZE, FAULTS = dict(iterations=12, batch_size=4, num_processes=2), {}
+SIZE, FAULTS = dict(iterations=40, batch_size=4, num_processes=2, max_new_tokens=48), {}
 BREAK = '''import os, sys
 if os.environ.get('RANK') == '1':
     import grpo_nb.step as step
@@ -133,19 +134,19 @@ def kills(outputs, whole, wanted, seed, seconds):
         case, pure, n = Case(outputs, f'run{len(runs)}'), True, 0
         while True:
             alone = len(hits) % 4 == 3 and n # Continued by one process, now and then
-            pure, p = pure and not alone, case.start(num_processes=1 if alone else 2)
+            pure, before, p = pure and not alone, logged(case.run), case.start(num_processes=1 if alone else 2)
             if alone or len(hits) >= wanted:
-                if alone: wait_for(lambda: logged(case.run) >= 8, p); case.run.stop()
+                if alone: wait_for(lambda: logged(case.run) > before + 2, p); case.run.stop()
                 code = end(p)
                 if case.run.state == 'preempted': hits[-1]['then'] = 'one process'; n = 0; continue
                 break
             wait_for(lambda: len(ranks(p)) == 2, p, 60)
-            before = logged(case.run)
             if rng.random() < .3: time.sleep(rng.uniform(0, .3*seconds)) # Most of it starting up
             else:
-                step = rng.randrange(min(before, SIZE['iterations'] - 1), SIZE['iterations'])
-                wait_for(lambda: logged(case.run) > step, p)
-                time.sleep(rng.uniform(0, .05*seconds))
+                step = before + rng.randrange(1, 12)
+                if step > SIZE['iterations'] - 2: code = end(p); break # Its last steps are in peace
+                wait_for(lambda: logged(case.run) >= step, p)
+                time.sleep(rng.uniform(0, .01*seconds))
             known, there = family(p), ranks(p)
             if not there: code = end(p); break
             r = rng.choice(sorted(there))

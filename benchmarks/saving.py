@@ -50,7 +50,7 @@ def shaped(a):
     try: from grpo_nb.states import snapshot, write_folder
     except (ImportError, TypeError): print('fastcore is not installed: saving is not timed'); raise SystemExit(0) # A stand-in of `patch` is not enough
     device = a.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    model,_ = build(a.shape, device, 'bfloat16' if device == 'cuda' else 'float32', hazard=0)
+    model,_ = build(a.shape, device, 'bfloat16' if device == 'cuda' else 'float32')
     opt,saves = make_optimizer(model, 1e-6, 'adamw_8bit' if device == 'cuda' else 'adamw'),[]
     for p in opt.params.values(): p.grad = torch.zeros_like(p)
     opt.step(); opt.zero_grad()

@@ -75,7 +75,7 @@ def run(work, s, steps, before=lambda k: None):
         single = trainer._generate_single_turn
         def timed(*args, **kwargs):
             clock = Clock(a.device)
-            out = single(*args, **kwargs)
+            with work.ending(len(rows)) if s['generate'] in ('hf', 'static') else contextlib.nullcontext(): out = single(*args, **kwargs)
             now['rollout'] = now.get('rollout', 0) + clock.lap()['s']
             return out
         trainer._generate_single_turn = timed

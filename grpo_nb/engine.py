@@ -69,22 +69,22 @@ class PlainEngine:
         self.position,self.mask = self.position[order],self.mask[order]
         return order
 
-# %% ../nbs/04_engine.ipynb #14-6b9e986a
+# %% ../nbs/04_engine.ipynb #04-4b27be32
 def fold(
     norm, # A normalisation of the library
     *linears, # Modules that read what it gives
 ): # One matrix (d, sum of their outputs), one bias or 0.
     "Put a normalisation's weight and several linear maps into one matrix."
     bias = linears[0].bias is not None
-    return (torch.cat([weight_of(l) for l in linears])*norm.weight).T.contiguous(),torch.cat([l.bias for l in linears]) if bias else torch.zeros(1)
+    return (torch.cat([weight_of(l) for l in linears])*norm.weight).T.contiguous(),torch.cat([l.bias for l in linears]) if bias else norm.weight.new_zeros(1)
 
 def unit(
     x:torch.Tensor, # (R,d)
-    floor:torch.Tensor, # d times epsilon
+    floor:torch.Tensor, # d times epsilon, float32
 )->torch.Tensor: # (R,d)
     "Scale rows to a root mean square of 1."
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x*torch.addcmul(floor, norm, norm).div_(x.shape[-1]).rsqrt_()
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=floor.dtype)
+    return x*torch.addcmul(floor, norm, norm).div_(x.shape[-1]).rsqrt_().to(x.dtype)
 
 # %% ../nbs/04_engine.ipynb #17-a97de73b
 def arrange(
@@ -99,7 +99,7 @@ def arrange(
     rows[slot] = row
     return width,rows,slot
 
-# %% ../nbs/04_engine.ipynb #20-0c0a17df
+# %% ../nbs/04_engine.ipynb #04-c1f3953c
 def fold_layer(
     l, # A decoder layer of the library
 )->tuple: # In the order of their use
@@ -121,7 +121,7 @@ class PackedEngine:
         self.logits = head(h).repeat_interleave(n, 0)
         self.position,self.group = position[:,-1].repeat_interleave(n) + 1,torch.arange(B).repeat_interleave(n)
         self.turns = torch.cat(rope(model, torch.arange(P + length)), 1) # (positions, 2, D)
-        self.own = torch.empty(len(self.layers), B*n, 2, self.kv_heads, length, self.turns.shape[-1]) # Keys and values
+        self.own = torch.empty(len(self.layers), B*n, 2, self.kv_heads, length, self.turns.shape[-1], dtype=model.dtype) # Keys and values
         self.settle()
 
 # %% ../nbs/04_engine.ipynb #22-575331bb

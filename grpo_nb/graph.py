@@ -119,7 +119,7 @@ class GraphEngine:
         s.column.copy_(old.column)
         return order
 
-# %% ../nbs/04_graph.ipynb #18-906cf52e
+# %% ../nbs/04_graph.ipynb #04-5b995431
 ENGINES = dict(plain=PlainEngine, packed=PackedEngine, graph=GraphEngine)
 
 def choose_engine(
@@ -133,4 +133,4 @@ def choose_engine(
     if not all(type(m) is nn.Linear or bits_of(m) for m in bare): return 'plain'
     if model.device.type == 'cuda': return 'graph'
     folds = all(len({m.bias is None for m in ms[:3]}) == 1 and all(m.bias is None for m in ms[3:]) for ms in layers) and head.bias is None
-    return 'packed' if folds and model.device.type == 'cpu' and model.dtype == torch.float and model.config.hidden_act == 'silu' else 'plain'
+    return 'packed' if folds and model.device.type == 'cpu' and model.dtype in (torch.float, torch.bfloat16) and model.config.hidden_act == 'silu' else 'plain'
