@@ -136,18 +136,16 @@ def roomy(
     try: yield
     except torch.OutOfMemoryError as e: raise torch.OutOfMemoryError(f"there is not memory enough for {what}: set {way_out} ({str(e).split(chr(10))[0]})") from None
 
-# %% ../nbs/10_step_faults.ipynb #10-7e533804
+# %% ../nbs/10_step_faults.ipynb #10-7a8ab0cf
 def state_bytes(
     cfg:GRPOConfig, # Settings
     model, # The policy
 )->int: # Of all processes together
     "What `make_optimizer` and its first step will take: float32 masters of narrower weights, and two moments."
-    n = lambda ps: sum(p.numel() for p in ps)
-    ps = [*trained(model).values()]
-    narrow = [p for p in ps if p.element_size() < 4]
-    if cfg.optimizer == 'adamw': moments = 8*n(ps) if cfg.master_weights else sum(2*p.nbytes for p in ps)
-    else: moments = 2*n(ps)
-    return moments + 4*n(narrow)*cfg.master_weights
+    def moments(p):
+        if cfg.optimizer == 'adamw': return 8*p.numel() if cfg.master_weights else 2*p.nbytes
+        return 2*p.numel() + p.numel()//32 if p.numel() >= 4096 else 8*p.numel() # With scales; small tensors stay in float32
+    return sum(moments(p) + (4*p.numel() if cfg.master_weights and p.element_size() < 4 else 0) for p in trained(model).values())
 
 def settle(
     cfg:GRPOConfig, # Settings
