@@ -87,7 +87,7 @@ def check_device(
     there = f"'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n}" if n else "'auto' or 'cpu'"
     raise ValueError(f'device should be {there} on this machine, got {device!r}')
 
-# %% ../nbs/03_models.ipynb #03-343f8395
+# %% ../nbs/03_models.ipynb #03-bd043f6b
 def _note(kind, path):
     "What a checkpoint or a folder says of its adapter; None where it has none."
     step, file = kind=='step', Path(path)/('state.json' if kind=='step' else NOTE)
@@ -95,11 +95,6 @@ def _note(kind, path):
     with _refused(f'{file} could not be read', 'a complete checkpoint' if step else f'the {NOTE} that was written with the adapter'):
         note = json.loads(file.read_text())
         return note.get('lora') if step else note
-
-def _check_whole(name, kind, note):
-    "Refuse a model whose weights are not in its own folder."
-    what = 'an adapter' if note else 'a step of a run' if kind=='step' else ''
-    if what: raise ValueError(f"model_name={name!r} is {what}; load_in_4bit, load_in_8bit and export 'adapter' need a model with all its weights in one folder or on the hub")
 
 def _weights(name, kind, home, dtype, device, bits):
     "The model in a folder or on the hub, if its tensors are those of its configuration."
@@ -131,7 +126,12 @@ def load_model(
     model.source = dict(small='small', hub=f'hf://{path}', folder=str(Path(path).resolve())).get(kind, name)
     return (keep_word(model) if bits else model.to(device)).eval()
 
-# %% ../nbs/03_models.ipynb #38-d9fdbddd
+# %% ../nbs/03_models.ipynb #03-aa1fcc20
+def _check_whole(name, kind, note):
+    "Refuse a model whose weights are not in its own folder."
+    what = 'an adapter' if note else 'a step of a run' if kind=='step' else ''
+    if what: raise ValueError(f"model_name={name!r} is {what}; load_in_4bit, load_in_8bit and export 'adapter' need a model with all its weights in one folder or on the hub")
+
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it
