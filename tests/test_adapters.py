@@ -75,7 +75,7 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(trained_run, outputs
     monkeypatch.setenv('GRPO_OUTPUTS', str(outputs))
     with pytest.raises(ValueError, match="lora_targets should name linear layers, such as q_proj, .* got 'w_q'"): begin(settings('bad', lora_targets='w_q'), outputs)
     for kw in (dict(load_in_4bit=True), dict(export='adapter')):
-        with pytest.raises(ValueError, match='is a step of a run; load_in_4bit'): begin(settings('bad', **{**kw, 'model_name':f'{run.run_name}@2'}), outputs)
+        with pytest.raises(ValueError, match='is an adapter; load_in_4bit'): begin(settings('bad', **{**kw, 'model_name':f'{run.run_name}@2'}), outputs)
     assert not Run('bad', outputs, must_exist=False).exists
 
 def test_a_base_that_has_changed_is_refused(trained_run, tmp_path):
