@@ -40,13 +40,13 @@ def lives(
     try: return psutil.Process(owner['pid']).status() != psutil.STATUS_ZOMBIE and abs(_born(owner['pid']) - owner['born']) < 2
     except (psutil.NoSuchProcess, OSError, KeyError, TypeError, ValueError): return False
 
-# %% ../nbs/05_lock.ipynb #16-f432e115
+# %% ../nbs/05_lock.ipynb #05-f1761120
 class Lock:
     "The right to write something, held by one process at a time."
     def __init__(self,
         path:str|Path, # The file that stands for it
         what:str, # What it protects, for sentences
-    ): self.path,self.what,self.me,self._stop = Path(path),what,None,threading.Event()
+    ): self.path,self.what,self.me,self._stop,self._toucher = Path(path),what,None,threading.Event(),None
 
     def owner(self)->tuple: # What is known of it, and the age of the lock in seconds; (None, 0.) without a lock
         try: age = max(0., time.time() - self.path.stat().st_mtime)
@@ -63,7 +63,7 @@ class Lock:
         o,age = self.owner()
         return o is not None and lives(o, age)
 
-# %% ../nbs/05_lock.ipynb #18-d675fd2e
+# %% ../nbs/05_lock.ipynb #05-4714edaf
 def _named(o, age):
     job = f", Slurm job {o['job']}" if o.get('job') else ''
     return f"process {o.get('pid', 'unknown')} on {o.get('host', 'an unknown host')}{job}, last heard of {age:.0f} s ago"
@@ -71,23 +71,26 @@ def _named(o, age):
 @patch
 def take(self:Lock)->str: # '' or what was done about a dead owner. Raises `BlockingIOError` if the owner lives
     "Take the lock."
-    self.me,said = this_process(),''
+    me,said = this_process(),''
     while True:
         try:
             with open(self.path, 'x') as f:
-                try: f.write(json.dumps(self.me)); f.flush()
+                try: f.write(json.dumps(me)); f.flush()
                 except OSError: self.path.unlink(); raise # A full disk
             break
         except FileExistsError: o,age = self.owner()
-        if o and all(o.get(k) == self.me[k] for k in ('pid', 'born', 'place')): break
+        if o and all(o.get(k) == me[k] for k in ('pid', 'born', 'place')): me = o; break
         if o is not None and lives(o, age): raise BlockingIOError(f'{self.what} is being written by {_named(o, age)}: wait for it or stop it')
         if o is not None: said = f'The lock of {self.what} was left by {_named(o, age)}, which is gone; it is taken over.'
         self._clear(o)
-    self._stop.clear()
-    threading.Thread(target=self._touch, daemon=True).start()
+    self.me = me
+    if self._stop.is_set() or not (self._toucher and self._toucher.is_alive()):
+        self._stop = threading.Event()
+        self._toucher = threading.Thread(target=self._touch, args=(self._stop,), name=f'touch {self.path}', daemon=True)
+        self._toucher.start()
     return said
 
-# %% ../nbs/05_lock.ipynb #20-6bf0a70b
+# %% ../nbs/05_lock.ipynb #05-0825167f
 @patch
 def _clear(self:Lock, judged): # Move a dead owner's lock away, unless somebody was quicker
     aside = self.path.with_name(f'.{self.path.name}.{os.getpid()}')
@@ -97,8 +100,8 @@ def _clear(self:Lock, judged): # Move a dead owner's lock away, unless somebody 
     else: os.rename(aside, self.path) # It is a new one, of somebody who lives
 
 @patch
-def _touch(self:Lock): # In a thread of its own
-    while not self._stop.wait(EVERY):
+def _touch(self:Lock, stop): # In a thread of its own
+    while not stop.wait(EVERY):
         if self.lost(): return
         try: os.utime(self.path)
         except OSError: continue # A network file system may stumble

@@ -6,7 +6,7 @@
 __all__ = ['PROBE', 'load_tokenizer', 'check_device', 'load_model', 'check_model', 'load_reference', 'offload', 'train_mode',
            'generate_mode', 'tiny_model']
 
-# %% ../nbs/03_models.ipynb #03-46fc4d67
+# %% ../nbs/03_models.ipynb #03-2e52a3a6
 import copy, hashlib, json
 from contextlib import contextmanager
 from functools import partial
@@ -17,12 +17,12 @@ from safetensors.torch import load as load_tensors
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging
-from .bits import keep_word, quantisation
-from .lookup import ALLOWED, PRESETS, SMALL, _home, preset_for, resolve_model_name
+from .bits import few_bits, keep_word
+from .lookup import ALLOWED, SMALL, _home, resolve_model_name
 from .lora import adapter_targets, merge_adapter, plain_model
 from .lora_folder import NOTE, read_adapter
 
-# %% ../nbs/03_models.ipynb #08-f571e9a1
+# %% ../nbs/03_models.ipynb #03-8b185720
 @contextmanager
 def _refused(what, allowed=ALLOWED, error=OSError):
     "One sentence for whatever goes wrong in a block."
@@ -46,10 +46,6 @@ def _open(cls, path, kind, needs=None, **kwargs):
                 if bars: logging.enable_progress_bar()
         HfApi().model_info(path, timeout=10)
         return load(local_files_only=False)
-
-def _check_whole(name, kind, note):
-    "Refuse a model whose weights are not in its own folder."
-    if note or kind=='step': raise ValueError(f"model_name should be a model with all its weights in a folder or on the hub with load_in_4bit, load_in_8bit or export 'adapter', got {name!r}, which is {'an adapter' if note else 'a step of a run'}")
 
 def _config(path, kind):
     "A model's configuration, once it is known to name no code."
@@ -81,16 +77,17 @@ def load_tokenizer(
     tok.padding_side = 'left'
     return tok
 
-# %% ../nbs/03_models.ipynb #25-a3ef37d6
+# %% ../nbs/03_models.ipynb #03-a17cf17a
 def check_device(
     device:str, # 'auto', 'cpu', 'cuda', 'cuda:1', ...
 ):
     "Refuse a device that is not there."
     n = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device in ('auto', 'cpu') or n and device=='cuda' or device in [f'cuda:{i}' for i in range(n)]: return
-    raise ValueError(f"device should be 'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n} on this machine, got {device!r}")
+    there = f"'auto', 'cpu', 'cuda' or 'cuda:N' with N < {n}" if n else "'auto' or 'cpu'"
+    raise ValueError(f'device should be {there} on this machine, got {device!r}')
 
-# %% ../nbs/03_models.ipynb #28-26626cc1
+# %% ../nbs/03_models.ipynb #03-bd043f6b
 def _note(kind, path):
     "What a checkpoint or a folder says of its adapter; None where it has none."
     step, file = kind=='step', Path(path)/('state.json' if kind=='step' else NOTE)
@@ -102,8 +99,7 @@ def _note(kind, path):
 def _weights(name, kind, home, dtype, device, bits):
     "The model in a folder or on the hub, if its tensors are those of its configuration."
     dtype = getattr(torch, dtype)
-    few = dict(quantization_config=quantisation(bits, dtype), device_map={'':device}) if bits else {}
-    model, info = _open(AutoModelForCausalLM, home, kind, config=_config(home, kind), dtype=dtype, use_safetensors=True, output_loading_info=True, **few)
+    model, info = _open(AutoModelForCausalLM, home, kind, config=_config(home, kind), dtype=dtype, use_safetensors=True, output_loading_info=True, **few_bits(bits, dtype, device))
     lost, extra = sorted(info['missing_keys']), sorted(info['unexpected_keys'] if kind!='hub' else ())
     if lost or extra: raise ValueError(f"the weights of model_name={name!r} do not fit its config.json: {len(lost)} tensors missing, {len(extra)} unknown, first {(lost + extra)[0]!r}; allowed: {ALLOWED}")
     return model
@@ -130,7 +126,12 @@ def load_model(
     model.source = dict(small='small', hub=f'hf://{path}', folder=str(Path(path).resolve())).get(kind, name)
     return (keep_word(model) if bits else model.to(device)).eval()
 
-# %% ../nbs/03_models.ipynb #38-d9fdbddd
+# %% ../nbs/03_models.ipynb #03-aa1fcc20
+def _check_whole(name, kind, note):
+    "Refuse a model whose weights are not in its own folder."
+    what = 'an adapter' if note else 'a step of a run' if kind=='step' else ''
+    if what: raise ValueError(f"model_name={name!r} is {what}; load_in_4bit, load_in_8bit and export 'adapter' need a model with all its weights in one folder or on the hub")
+
 def check_model(
     name:str, # Any model name
     outputs:str|Path|None=None, # Folder of all runs; None finds it

@@ -16,7 +16,7 @@ from .prompts import Problem
 from .rewards import FAILURES, format_ok, shown
 from .scoring import accuracy_table, ceiling, completions_table
 
-# %% ../nbs/15_outcomes.ipynb #12-6994e44e
+# %% ../nbs/15_outcomes.ipynb #15-7d754cf8
 SHOWN = 'right expression shown, not answered'
 OUTCOMES = ('right', SHOWN, 'wrong value', 'dropped number', 'reused number', 'invented number', 'illegal token', 'malformed',
             'too long or too deep', 'division by zero', 'truncated', 'no answer') # From nearest to farthest
@@ -28,7 +28,7 @@ def readings(
     "Read every completion again, leniently and for its form, unless the rows were kept with these readings."
     if 'outcome' in rows: return rows.assign(outcome=pd.Categorical(rows.outcome, OUTCOMES))
     lenient = [r.correct or shown(r.completion, Problem(r.nums, r.target), ops) is not None for r in rows.itertuples()]
-    formed = [format_ok(t, f) for t,f in zip(rows.completion, rows.format)]
+    formed = [format_ok(t, f, ops) for t,f in zip(rows.completion, rows.format)]
     outcome = ['right' if c else SHOWN if l else FAILURES[f] for c,l,f in zip(rows.correct, lenient, rows.failure)]
     return rows.assign(lenient=lenient, well_formed=formed, outcome=pd.Categorical(outcome, OUTCOMES))
 

@@ -59,7 +59,7 @@ EXAMPLE = Problem((3, 5, 2), 13)
 EXAMPLE_REPLY = ('<think> 3 + 5 + 2 = 8 + 2 = 10 too small 3 * 5 + 2 = 15 + 2 = 17 too large '
                  '5 * 2 + 3 = 10 + 3 = 13 yes </think> <answer> 5 * 2 + 3 </answer>')
 
-# %% ../nbs/00_prompts.ipynb #33-225cffaa
+# %% ../nbs/00_prompts.ipynb #00-5de2d64d
 def make_messages(
     problem:Problem, # The puzzle to ask
     fmt:str,         # One of `PROMPT_FORMATS`
@@ -67,10 +67,11 @@ def make_messages(
 )->list[dict]: # Chat messages, each with a 'role' and a 'content'
     "The conversation that asks for `problem` in format `fmt`."
     nodiv = '' if '/' in check_ops(ops) else ' (no division)'
+    if check_format(fmt) == 'one-shot' and not {'+', '*'} <= set(ops): raise ValueError(f"ops should have '+' and '*', which the worked example of 'one-shot' uses, got {ops!r}")
     def ask(p, tags=TAGS):
         nums = ', '.join(map(str, p.nums))
         return dict(role='user', content=PUZZLE.format(nums=nums, target=p.target, n=len(p.nums), ops=' '.join(ops), nodiv=nodiv) + tags)
-    shown = [ask(EXAMPLE), dict(role='assistant', content=EXAMPLE_REPLY)] if check_format(fmt) == 'one-shot' else []
+    shown = [ask(EXAMPLE), dict(role='assistant', content=EXAMPLE_REPLY)] if fmt == 'one-shot' else []
     return [dict(role='system', content=SYSTEM), *shown, ask(problem, '' if fmt == 'natural' else TAGS)]
 
 # %% ../nbs/00_prompts.ipynb #44-bca238bd

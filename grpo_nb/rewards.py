@@ -30,15 +30,15 @@ _TOKEN = re.compile(r'[0-9]+|[^ \t\n\r\f\v]')
 FAILURES = dict(enumerate(('none', 'no answer', 'truncated', 'illegal token', 'malformed', 'too long or too deep',
     'invented number', 'reused number', 'dropped number', 'wrong value', 'division by zero')))
 
-# %% ../nbs/02_rewards.ipynb #19-7b116711
+# %% ../nbs/02_rewards.ipynb #02-41717f87
 def _parse(expr, ops):
     "Failure, value and numbers of an expression, in one pass."
     if len(expr) - sum(map(expr.count, ' \t\n\r\f\v')) > MAX_LENGTH: return 'too long or too deep', None, []
     outer, numbers, signs, want = [], [], 0, True # want: an operand comes next
     total, term, op = 0, 1, '*'
     for t in _TOKEN.findall(expr):
-        number, value = t.isascii() and t.isdigit(), None
-        if t[0] == '0' != t or not number and t not in ops + '()': return 'illegal token', None, []
+        number, value = t.isascii() and t.isdigit(), None # '٣'.isdigit() is True
+        if t.startswith('0') and t != '0' or not number and t not in ops + '()': return 'illegal token', None, []
         if want and number: value = int(t); numbers.append(value)
         elif want and t == '-': term, signs = -term, signs + 1
         elif want and t == '(': outer.append((total, term, op)); total, term, op = 0, 1, '*'
@@ -77,7 +77,7 @@ _GAP = re.compile(r'''(?P<word>(?<![\w\\])(?!(?:[xX]|plus|minus|times|mod)\b)[A-
   |\n[ \t]*(?:[-*•]+|\d+[.)](?=\s))|(?<=[\w)])[ \t]*\n\s*(?=[\w(])  # list marks; a line end between two operands
   |\\(?:[][()]|(?:boxed|text|quad|implies|[Rr]ightarrow)\b)|[.,](?!\d)|["#$':;<=>?`\0]|(?![√÷∗⋅–—])[^\0-\x7f]''', re.X | re.A)
 
-# %% ../nbs/02_rewards.ipynb #39-f3d01300
+# %% ../nbs/02_rewards.ipynb #02-307b3f6c
 _MIRROR = str.maketrans('()', ')(')
 _EDGE = re.compile(r'[-\s–—![\]{}]|(?<=\W)\*(?=\S)')
 
@@ -112,12 +112,13 @@ def _spans(text, ops, signs=_TWINS):
     if long: text = _shorten(text)
     for pattern, sign in signs.items(): text = re.sub(pattern, sign, text)
     parts = _GAP.split(text.translate({ord(c): '\1' for c in set(text) if c.isnumeric() and not c.isascii()})) # stretch, word or None, stretch, ...
-    for i in range(len(parts) - 1, 2*long - 1, -2):
+    first = 2 if long else 0 # The first stretch of a shortened text may be the tail of a longer one
+    for i in range(len(parts) - 1, first - 1, -2):
         if not _FLAT.fullmatch(parts[i]): continue
         s = _trim(' '*(parts[i-1:i] == [None]) + parts[i] + ' '*(parts[i+1:i+2] == [None]))
         if len(_parse(s, ops)[2]) > 1: yield s
 
-# %% ../nbs/02_rewards.ipynb #50-fd474140
+# %% ../nbs/02_rewards.ipynb #02-7eec1262
 _TAG = re.compile('</?(?:think|answer)>')
 
 def _blocks(text):
@@ -130,9 +131,10 @@ def _blocks(text):
 def format_ok(
     completion:str, # What the model wrote
     fmt:str,        # One of `PROMPT_FORMATS`
+    ops:str='+-*',  # Operators that an answer may use
 )->bool: # Tagged: both blocks as asked for; natural: some expression is stated
     "Whether a completion has the form that its prompt asks for."
-    return any(_spans(completion, '+-*')) if check_format(fmt) == 'natural' else all(_blocks(completion))
+    return any(_spans(completion, check_ops(ops))) if check_format(fmt) == 'natural' else all(_blocks(completion))
 
 # %% ../nbs/02_rewards.ipynb #54-e671a5f4
 def literal(

@@ -6,11 +6,12 @@
 __all__ = ['ROLLOUTS', 'check_rollout', 'weight_sums', 'check_sums', 'Served', 'CopyEngine', 'logp_gap', 'check_parity',
            'VLLMEngine']
 
-# %% ../nbs/04_served.ipynb #03-0d832b08
+# %% ../nbs/04_served.ipynb #04-1bb91bee
 import copy, json, os, tempfile
 from importlib.util import find_spec
 from pathlib import Path
 import torch
+from fastcore.basics import patch
 from torch.nn.utils.rnn import pad_sequence
 from .draws import darts
 from .lora import plain_model
@@ -171,13 +172,14 @@ class VLLMEngine(Served):
         self.llm.sleep(level=2)
         self.sent,self.asleep = None,True
 
-# %% ../nbs/04_served.ipynb #46-e3f7d782
+# %% ../nbs/04_served.ipynb #04-6e0f2d2e
 def _rectangle(rows, logps, stops, pad, device): # Lists of token ids and log-probs as tensors: ids, mask, log-probs, truncated
     long = lambda lists, dtype, fill: pad_sequence([torch.tensor(l, dtype=dtype) for l in lists], batch_first=True, padding_value=fill).to(device)
     mask = long([[1.]*len(r) for r in rows], torch.float, 0)
     return long(rows, torch.long, pad),mask,long(logps, torch.float, 0),torch.tensor([r[-1] not in stops for r in rows], device=device)
 
-def _sample(self, model, tokenizer, prompts, n, temperature, max_new_tokens, seed, top_k=0, top_p=1.):
+@patch
+def sample(self:VLLMEngine, model, tokenizer, prompts, n, temperature, max_new_tokens, seed, top_k=0, top_p=1.):
     from vllm import SamplingParams
     if isinstance(prompts, str) or not len(prompts): raise ValueError(f'prompts={prompts!r}; allowed: a list of at least one string')
     if top_k or top_p < 1: raise ValueError(f"top_k={top_k!r}, top_p={top_p!r}; allowed with rollout='vllm': 0 and 1, because the log-probs would be those of the cut distribution")
@@ -193,5 +195,3 @@ def _sample(self, model, tokenizer, prompts, n, temperature, max_new_tokens, see
     ids,mask,logps,truncated = _rectangle(tokens, logps, stops, tokenizer.pad_token_id, model.device)
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return Rollout(*(enc[o].repeat_interleave(n, 0) for o in ('input_ids','attention_mask')), ids, mask, logps, texts, truncated)
-
-VLLMEngine.sample = _sample

@@ -200,11 +200,11 @@ def loss_of(
     loss,s = grpo_loss(logps, old, ref, batch.advantages[rows], mask, w, cfg.epsilon, cfg.epsilon_high, cfg.beta, cfg.loss)
     return loss,{**s, **gap, 'entropy': entropy.sum(), 'loss': loss.detach()},(old, ref)
 
-# %% ../nbs/10_step.ipynb #28-7d83d0e8
+# %% ../nbs/10_step.ipynb #10-7fd67c1e
 def gradients(
     losses:list, # A function for each micro-batch, giving a tuple that begins with its loss
     params:list, # Weights to be learned
-    collect, # Called when gradients have been added to
+    after_each, # Called when gradients have been added to
 ): # For each in turn, the rest of its tuple; its gradient has been added then
     "Run the losses backward."
     threads = side_by_side(params[0].device)
@@ -217,24 +217,24 @@ def gradients(
         for grads,*rest in (pool.map if threads > 1 else map)(run, losses):
             for p,g in zip(params, grads):
                 if g is not None: p.grad = g if p.grad is None else p.grad.add_(g)
-            collect()
+            after_each()
             yield rest
 
-# %% ../nbs/10_step.ipynb #30-8bca0846
+# %% ../nbs/10_step.ipynb #10-d6c7604a
 def backward(
     cfg:GRPOConfig, # Settings
     model, # The policy, in training mode
     reference, # The frozen reference, or None
     batch:Batch, # What to learn from
     memory:list, # Old and reference log-probs of each micro-batch: empty in the first inner update, which fills it
-    collect=lambda: None, # Called after each micro-batch: the optimizer's `collect` adds half-precision gradients up in fp32
+    after_each=lambda: None, # Called after each micro-batch: the optimizer's `collect` adds half-precision gradients up in fp32
     groups:list=None, # Which groups to learn from; None: all
 )->list: # Sums over tokens for each micro-batch: loss, kl, entropy, clip_fraction, tokens
     "Add to the model the gradient that some groups have in the batch's loss."
     cfg,weights = planned(cfg, model, *shape_of(batch.rollout, cfg.num_generations)),loss_weights(batch.rollout.mask, cfg.loss, cfg.max_new_tokens)
     cut = list(micro_batches(batch.rollout, cfg.micro_batch_size, cfg.num_generations, groups))
     losses = [partial(loss_of, cfg, model, reference, batch, weights, *c, known) for c,known in zip(cut, memory or [()]*len(cut))]
-    done = list(gradients(losses, [p for p in model.parameters() if p.requires_grad], collect))
+    done = list(gradients(losses, [p for p in model.parameters() if p.requires_grad], after_each))
     memory[:] = [known for _,known in done]
     return [{k:float(v) for k,v in s.items()} for s,_ in done]
 

@@ -1,7 +1,7 @@
 "Adapters over whole and over few bits, from the first step to a question: trained, killed, continued, exported, evaluated, asked."
 import json, shutil
 import pytest, torch
-from grpo_nb.bits import bits_of, keep_word, quantisation
+from grpo_nb.bits import bits_of, few_bits, keep_word
 from grpo_nb.inference import main
 from grpo_nb.lora import merge_adapter
 from grpo_nb.models import load_model, load_tokenizer
@@ -40,8 +40,7 @@ def test_what_was_trained_is_what_others_load(trained_run, outputs):
     if kind.get('export') == 'adapter':
         base = json.loads((run.policy_dir/'adapter_config.json').read_text())['base_model_name_or_path']
         bits = 8 if kind.get('load_in_8bit') else 4
-        few = dict(quantization_config=quantisation(bits, torch.float), device_map={'':'cpu'})
-        theirs = PeftModel.from_pretrained(keep_word(AutoModelForCausalLM.from_pretrained(base, **few)), run.policy_dir)
+        theirs = PeftModel.from_pretrained(keep_word(AutoModelForCausalLM.from_pretrained(base, **few_bits(bits))), run.policy_dir)
     else: theirs = AutoModelForCausalLM.from_pretrained(run.policy_dir)
     with torch.no_grad(): one,two,start = (m.eval()(ids).logits for m in (ours, theirs, load_model('small', device='cpu')))
     assert (one - two).abs().max() < 1e-4*one.abs().max() and (one - start).abs().max() > 1e-2
@@ -76,7 +75,7 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(trained_run, outputs
     monkeypatch.setenv('GRPO_OUTPUTS', str(outputs))
     with pytest.raises(ValueError, match="lora_targets should name linear layers, such as q_proj, .* got 'w_q'"): begin(settings('bad', lora_targets='w_q'), outputs)
     for kw in (dict(load_in_4bit=True), dict(export='adapter')):
-        with pytest.raises(ValueError, match='model_name should be a model with all its weights'): begin(settings('bad', **{**kw, 'model_name':f'{run.run_name}@2'}), outputs)
+        with pytest.raises(ValueError, match='is an adapter; load_in_4bit'): begin(settings('bad', **{**kw, 'model_name':f'{run.run_name}@2'}), outputs)
     assert not Run('bad', outputs, must_exist=False).exists
 
 def test_a_base_that_has_changed_is_refused(trained_run, tmp_path):

@@ -34,7 +34,7 @@ class CountdownTask(vf.Task[CountdownData]):
     @vf.metric
     async def format_rate(self, trace: vf.Trace) -> float:
         said = trace.assistant_messages
-        return float(format_ok(said[-1].content or '' if said else '', self.data.prompt_format))
+        return float(format_ok(said[-1].content or '' if said else '', self.data.prompt_format, self.data.ops))
 
     async def validate(self, runtime: vf.Runtime) -> bool:
         return _GRADER.grade(self.data.solution, dict(metadata=self.data.model_dump())).correct
