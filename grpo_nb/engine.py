@@ -99,7 +99,7 @@ def arrange(
     rows[slot] = row
     return width,rows,slot
 
-# %% ../nbs/04_engine.ipynb #04-c1f3953c
+# %% ../nbs/04_engine.ipynb #04-e446e063
 def fold_layer(
     l, # A decoder layer of the library
 )->tuple: # In the order of their use
@@ -110,8 +110,8 @@ def fold_layer(
 
 class PackedEngine:
     "Sampling on a CPU with the group's prompt shared; arguments as for `PlainEngine`."
-    look_every = 1
     def __init__(self, model, prompt_ids, prompt_mask, n, length):
+        self.look_every = 1 if model.dtype == torch.float else 8
         decoder,c,(B,P),head = model.get_decoder(),model.config,prompt_ids.shape,model.get_output_embeddings()
         self.embed,self.heads,self.kv_heads,self.groups,self.t = decoder.embed_tokens,c.num_attention_heads,c.num_key_value_heads,B,0
         self.floor = torch.tensor(c.hidden_size*c.rms_norm_eps)
