@@ -6,7 +6,7 @@
 __all__ = ['KEY', 'MAY_CHANGE', 'parse_models', 'EvalConfig', 'eval_problems', 'rows_of', 'missing', 'settings_of', 'open_exam',
            'ask_model', 'evaluate_models']
 
-# %% ../nbs/17_exam.ipynb #03-1b01bc22
+# %% ../nbs/17_exam.ipynb #17-4e616605
 import hashlib, re, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from .lookup import preset_for
 from .models import check_device, check_model, load_model, load_tokenizer
 from .outcomes import readings
 from .problems import SPLITS, load_problems, problem_fingerprint, solve, strata
-from .prompts import PROMPT_FORMATS, check_ops
+from .prompts import PROMPT_FORMATS, check_format, check_ops
 from .runs import Run
 from .scoring import evaluate, problem_set
 from .settings import Settings
@@ -37,7 +37,7 @@ def parse_models(
         raise ValueError(f"models should be 'label:name' pairs with different labels, got {models!r}")
     return dict(pairs)
 
-# %% ../nbs/17_exam.ipynb #12-d2f5cd25
+# %% ../nbs/17_exam.ipynb #17-c2bca80b
 @dataclass(frozen=True)
 class EvalConfig(Settings):
     "All settings of an evaluation. Raises `TypeError` or `ValueError`, naming the setting, the value and what is allowed."
@@ -65,6 +65,7 @@ class EvalConfig(Settings):
         plain('formats', ' '.join(dict.fromkeys(self.formats.split())))
         for f in self.formats.split() or ['']:
             if f not in PROMPT_FORMATS: raise ValueError(f"formats should be some of {', '.join(PROMPT_FORMATS)}, got {f!r}")
+            check_format(f, self.ops)
         if not re.fullmatch(r'\s*[2-6](\s+[2-6])*\s*', str(self.num_count)): raise ValueError(f"num_count should be one or more of 2 to 6, such as '3 4', got {self.num_count!r}")
         counts = sorted({int(c) for c in str(self.num_count).split()})
         plain('num_count', counts[0] if len(counts) == 1 else ' '.join(map(str, counts)))

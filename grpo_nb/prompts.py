@@ -38,14 +38,16 @@ def check_ops(
         raise ValueError(f"ops should be distinct operators out of '+-*/', got {ops!r}")
     return ops
 
-# %% ../nbs/00_prompts.ipynb #20-4fb3a531
+# %% ../nbs/00_prompts.ipynb #00-690f7d33
 PROMPT_FORMATS = ('zero-shot', 'one-shot', 'natural') # Every way to ask
 
 def check_format(
-    fmt:str, # Name of a prompt format
+    fmt:str,       # Name of a prompt format
+    ops:str='+-*', # Operators that an answer may use
 )->str: # The same name, once it is known to exist
-    "Refuse a format that does not exist."
+    "Refuse a format that does not exist, or whose worked example uses an operator that an answer may not."
     if fmt not in PROMPT_FORMATS: raise ValueError(f'fmt should be one of {PROMPT_FORMATS}, got {fmt!r}')
+    if fmt == 'one-shot' and not {'+', '*'} <= set(ops): raise ValueError(f"ops should have '+' and '*', which the worked example of 'one-shot' uses, got {ops!r}")
     return fmt
 
 # %% ../nbs/00_prompts.ipynb #25-7666d098
@@ -59,7 +61,7 @@ EXAMPLE = Problem((3, 5, 2), 13)
 EXAMPLE_REPLY = ('<think> 3 + 5 + 2 = 8 + 2 = 10 too small 3 * 5 + 2 = 15 + 2 = 17 too large '
                  '5 * 2 + 3 = 10 + 3 = 13 yes </think> <answer> 5 * 2 + 3 </answer>')
 
-# %% ../nbs/00_prompts.ipynb #00-5de2d64d
+# %% ../nbs/00_prompts.ipynb #00-140dfe6f
 def make_messages(
     problem:Problem, # The puzzle to ask
     fmt:str,         # One of `PROMPT_FORMATS`
@@ -67,7 +69,7 @@ def make_messages(
 )->list[dict]: # Chat messages, each with a 'role' and a 'content'
     "The conversation that asks for `problem` in format `fmt`."
     nodiv = '' if '/' in check_ops(ops) else ' (no division)'
-    if check_format(fmt) == 'one-shot' and not {'+', '*'} <= set(ops): raise ValueError(f"ops should have '+' and '*', which the worked example of 'one-shot' uses, got {ops!r}")
+    check_format(fmt, ops)
     def ask(p, tags=TAGS):
         nums = ', '.join(map(str, p.nums))
         return dict(role='user', content=PUZZLE.format(nums=nums, target=p.target, n=len(p.nums), ops=' '.join(ops), nodiv=nodiv) + tags)
