@@ -9,7 +9,7 @@ MISSING = 'TRL is not installed, so its row is left out (pip install trl).'
 # Where --tune starts from, and the fastest that it has found on a CPU; the results' files hold what was tried and its times.
 BEST = {
     ('cpu', 'float32'): dict(micro=16, checkpointing=False, generate='hf', weights='float32', autocast=False),
-    ('cpu', 'bfloat16'): dict(micro=16, checkpointing=False, generate='hf', weights='float32', autocast=True),
+    ('cpu', 'bfloat16'): dict(micro=16, checkpointing=False, generate='hf', weights='bfloat16', autocast=False),
     ('cuda', 'float32'): dict(micro=16, checkpointing=False, generate='hf', weights='float32', autocast=False),
     ('cuda', 'bfloat16'): dict(micro=16, checkpointing=False, generate='hf', weights='bfloat16', autocast=False)}
 
