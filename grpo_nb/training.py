@@ -145,14 +145,14 @@ def log_line(
     return (f"step {row['step']:>4}/{iterations}  reward {row['reward']:.3f}  accuracy {row['accuracy']:.3f}  kl {row['kl']:.4f}  entropy {row['entropy']:.3f}  "
             f"length {row['completion_length']:.0f}\n      {c['nums']} → {c['target']} | {t if len(t) < 240 else t[:240] + '…'} | {verdict}")
 
-# %% ../nbs/10_training.ipynb #26-777f1eb1
+# %% ../nbs/10_training.ipynb #10-05502a18
 class LiveFigure:
     "The run's curves, redrawn in the notebook's output and in outputs/."
     def __init__(self,
         run:Run, # The run
         show:bool, # Also display it in the notebook?
-        every:float=10., # Seconds between drawings
-    ): self.run,self.every,self.last,self.said,self.handle = run,every,0.,'',display('The curves come with the first log line.', display_id=True) if show else None
+        every:float=10., # Seconds between drawings, and at least twenty times what the last one took
+    ): self.run,self.every,self.wait,self.last,self.said,self.handle = run,every,0.,0.,'',display('The curves come with the first log line.', display_id=True) if show else None
     def draw(self):
         metrics,rows = self.run.metrics,self.run.eval_rows
         periodic = rows[rows.kind == 'periodic'] if len(rows) else rows
@@ -160,12 +160,14 @@ class LiveFigure:
         curve = save_figures(self.run.run_name, metrics, self.run.outputs, evals=evals)[0]
         if self.handle: self.handle.update(Image(curve.read_bytes()))
     def __call__(self, force:bool=False):
-        if not force and time.monotonic() - self.last < self.every: return
+        begun = time.monotonic()
+        if not force and begun - self.last < self.wait: return
         try: self.draw()
         except Exception as e: # A picture is never worth a run
             why,self.said = self.said,f"{e.strerror}: {e.filename2 or e.filename or 'figure'}" if isinstance(e, OSError) else f'{type(e).__name__}: {e}'
             if why != self.said: tqdm.write(f'the figures of run {self.run.run_name!r} could not be made ({self.said}); training goes on')
         self.last = time.monotonic()
+        self.wait = max(self.every, 20*(self.last - begun))
 
 # %% ../nbs/10_training.ipynb #28-98272a93
 def time_to_stop(
