@@ -69,3 +69,8 @@ def test_repository_speaks_only_of_itself():
     paths = [ROOT/f for f in listed.stdout.split('\0') if f and f != 'tests/test_repository.py']
     text = {p:p.read_text(encoding='utf-8', errors='ignore') for p in paths if p.is_file() and p.suffix not in ('.safetensors', '.png')}
     assert not [f'{p.relative_to(ROOT)}: {h}' for p,s in text.items() for h in homes if h in s]
+
+@pytest.mark.parametrize('page', PAGES, ids=names(PAGES))
+def test_links_open_in_jupyterlab(page):
+    links = [l for s in cells(page, 'markdown') for l in re.findall(r'\]\(([^):]+)\)', s)]
+    assert not [l for l in links if not l.startswith('#') and not (page.parent/l.split('#')[0]).exists()]
