@@ -51,12 +51,12 @@ def weight_sizes(
     trained = [cfg.lora_rank*side for n in adapter_targets(model, cfg.lora_targets) for side in reversed(shape[n])]
     return trained,sum(p.numel() for p in model.parameters()) - sum(k*d for k,d in few),few
 
-# %% ../nbs/11_memory.ipynb #17-5addfd27
+# %% ../nbs/11_memory.ipynb #11-2bf70375
 def _cache_bytes(c, cfg, prompt, device, wide, n):
     "Most bytes while sampling, and those that are left afterwards."
     D,T,B = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads,cfg.max_new_tokens,cfg.batch_size*cfg.grad_accum_steps
     token,R = 2*c.num_hidden_layers*c.num_key_value_heads*D*wide,B*cfg.num_generations
-    if c.model_type not in FAMILY or device == 'cpu' and wide == 2: return R*(prompt + T)*token,0
+    if c.model_type not in FAMILY: return R*(prompt + T)*token,0
     if device == 'cpu':
         copied = n if c.tie_word_embeddings else n - c.vocab_size*c.hidden_size
         return (B*prompt*(c.num_attention_heads//c.num_key_value_heads) + R*T)*token + wide*copied,0

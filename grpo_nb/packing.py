@@ -66,7 +66,7 @@ def score(
     rows = prompt_ids,prompt_mask,completion_ids,mask,temperature,return_entropy
     return token_logps(model, *rows) if why_not(model) else packed_logps(model, *rows, recompute, groups)
 
-# %% ../nbs/05_packing.ipynb #24-934f137c
+# %% ../nbs/05_packing.ipynb #05-423155c4
 def activation_bytes(
     config, # The model's configuration
     prompt:int, # Tokens of the prompt
@@ -85,6 +85,7 @@ def activation_bytes(
     inner = getattr(c, 'intermediate_size', None) or getattr(c, 'ffn_dim', None) or 4*c.hidden_size
     layer = tokens*(4*c.hidden_size + 5*c.num_attention_heads*D + 4*inner)
     if padded: layer += 2*rows*(prompt + 2*new)*c.num_attention_heads*D
+    elif size < 4 and not repeated: layer += tokens*4*c.num_attention_heads*D # A CPU keeps attention's in float32
     layers = c.num_hidden_layers*tokens*c.hidden_size + layer if recompute else c.num_hidden_layers*layer
     beside = tokens*(7*rank + (5*c.hidden_size + c.num_attention_heads*D + inner if size < 4 else 0)) if rank else 0 # float32
     return size*(layers + 2*rows*new*c.vocab_size) + 4*beside*(1 if recompute else c.num_hidden_layers)
