@@ -1,5 +1,5 @@
 """What the benchmarks share: models with random weights, the plain loop, clocks, floors and result files."""
-import argparse, contextlib, copy, json, math, os, platform, random, subprocess, sys, time, types, warnings
+import argparse, contextlib, copy, json, math, os, platform, random, sys, time, types, warnings
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,8 +31,9 @@ from grpo_nb.objective import group_advantages, grpo_loss, loss_weights
 from grpo_nb.optimizer import make_optimizer
 from grpo_nb.problems import sample_problem
 from grpo_nb.prompts import make_prompt
+from grpo_nb.provenance import code_state
 from grpo_nb.rewards import format_ok, grade, reward_function
-from grpo_nb.rollouts import Rollout, generate
+from grpo_nb.rollouts import Rollout, _stop_ids, generate
 from grpo_nb.settings import GRPOConfig
 from grpo_nb.step import Batch, update
 
@@ -198,7 +199,7 @@ class Work:
 
     def ending(self, k):
         "Within, every program's completions have the lengths of repeat `k`."
-        stops = sorted({self.tok.eos_token_id, *torch.tensor(self.model.generation_config.eos_token_id).flatten().tolist()}, key=lambda t: t != self.tok.eos_token_id)
+        stops = sorted(_stop_ids(self.model, self.tok), key=lambda t: t != self.tok.eos_token_id) # What ends a completion here first
         return ending(self.lengths(k), stops, self.device)
 
     def sample(self, model, k, engine='auto'):
@@ -424,8 +425,7 @@ def save(script, a, model=None, **results):
 
 def write(path, script, settings, device='cpu', **results):
     "Write a result with what a reader needs to judge it; returns the path to print."
-    git = lambda *args: subprocess.run(['git', '-C', ROOT, *args], capture_output=True, text=True).stdout.strip()
-    made = dict(script=script, date=str(date.today()), git_commit=git('rev-parse', 'HEAD') or 'unknown', git_dirty=bool(git('status', '--porcelain', 'grpo_nb', 'benchmarks/*.py')), settings=settings, hardware=hardware(device),
+    made = dict(script=script, date=str(date.today()), **code_state(ROOT, 'grpo_nb', 'benchmarks/*.py'), settings=settings, hardware=hardware(device),
                 versions={k: installed(k) for k in ('torch', 'transformers', 'trl', 'vllm')} | dict(python=platform.python_version()))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(made | results, indent=1) + '\n')

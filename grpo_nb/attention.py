@@ -149,11 +149,11 @@ def apart(
     parts = [torch.arange(a, b) for a,b in zip([0, *ends], ends)]
     return [torch.cat(p) for p in zip(parts[:len(groups)], parts[len(groups):])]
 
-# %% ../nbs/04_attention.ipynb #04-2a006c20
+# %% ../nbs/04_attention.ipynb #04-2eb04d47
 def group_attention(q, k, v, groups)->torch.Tensor: # (N, H, D)
     "Attention in packed groups, in the way that suits the device; arguments as for `padded_group_attention`."
     if q.device.type != 'cpu': return padded_group_attention(q, k, v, groups)
-    if q.dtype == torch.bfloat16: return group_attention(q.float(), k.float(), v.float(), groups).to(q.dtype) # Its gradient is slow in bfloat16
+    if q.dtype == torch.bfloat16: return group_attention(q.float(), k.float(), v.float(), groups).to(q.dtype)
     if len(groups) == 1: return GroupAttention.apply(q, k, v, list(groups[0]))
     rows = apart(groups)
     return torch.cat([GroupAttention.apply(*(t[r] for t in (q, k, v)), list(g)) for r,g in zip(rows, groups)])[torch.cat(rows).argsort()]

@@ -6,7 +6,7 @@
 __all__ = ['ROOM', 'parameter_sizes', 'weight_sizes', 'predict', 'tensor_bytes', 'saved_bytes', 'measure', 'ladder', 'recommend',
            'MemoryConfig']
 
-# %% ../nbs/11_memory.ipynb #03-d38cf793
+# %% ../nbs/11_memory.ipynb #11-f8e291ca
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,7 +22,7 @@ from .optimizer import make_optimizer
 from .packing import activation_bytes
 from .settings import GRPOConfig, Settings
 from .step import loss_of, micro_batches, planned, update
-from .step_faults import worst_batch
+from .step_faults import moment_bytes, state_bytes, worst_batch
 
 # %% ../nbs/11_memory.ipynb #07-fe02b522
 def parameter_sizes(
@@ -31,12 +31,6 @@ def parameter_sizes(
     "The sizes of a model's weights, without making them."
     with torch.device('meta'): model = AutoModelForCausalLM.from_config(config)
     return [p.numel() for p in model.parameters()]
-
-# %% ../nbs/11_memory.ipynb #11-24455748
-def _optimizer_bytes(sizes, kind, wide):
-    "What AdamW keeps for tensors of these sizes, its moments `wide` bytes a number where they are not 8-bit."
-    if kind == 'adamw': return sum(2*wide*s + 4 for s in sizes)
-    return sum(2*s + 8*-(-s//256) if s >= 4096 else 8*s for s in sizes) + 2048
 
 # %% ../nbs/11_memory.ipynb #13-aa573a51
 def weight_sizes(
@@ -64,7 +58,7 @@ def _cache_bytes(c, cfg, prompt, device, wide, n):
     while r >= 16: rows,r = rows + r//2,r//2
     return rows*(P + T)*token,rows*(P + T)*token
 
-# %% ../nbs/11_memory.ipynb #19-a6b37643
+# %% ../nbs/11_memory.ipynb #11-cfd35ad9
 def predict(
     config, # The model's configuration
     cfg:GRPOConfig, # Settings. Where they leave it open: whole groups, nothing recomputed
@@ -86,7 +80,7 @@ def predict(
     return pd.DataFrame({
         'weights':       [weights]*3,
         'masters':       [sums]*3,
-        'optimizer':     [_optimizer_bytes(trained, cfg.optimizer, size if plain else 4)]*3,
+        'optimizer':     [moment_bytes(trained, cfg.optimizer, size if plain else 4)]*3,
         'reference':     [0 if cfg.offload_reference and device != 'cpu' else ref, ref, ref],
         'cache':         [cache, left, left],
         'gradient sums': [0, sums, sums],
@@ -126,7 +120,7 @@ def saved_bytes(
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t): res = f()
     return res,*(sum(size for size,wide in kept.values() if wide == scores) for scores in (False, True))
 
-# %% ../nbs/11_memory.ipynb #43-ae681e21
+# %% ../nbs/11_memory.ipynb #11-de9bf0d4
 @contextmanager
 def _peak(device, peaks, phase):
     if device.type == 'cuda': torch.cuda.reset_peak_memory_stats(device)
@@ -142,8 +136,8 @@ def measure(
     "Run one worst step and count."
     peaks,ref = {},load_reference(model) if cfg.beta else None
     if ref is not None and cfg.offload_reference: ref.to('cpu')
+    cfg = planned(cfg, model, ids.shape[1], cfg.max_new_tokens, len(ids), state_bytes(cfg, model)) # As a run does
     opt,bytes_of = make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights),lambda tensors: tensor_bytes([*tensors])
-    cfg = planned(cfg, model, ids.shape[1], cfg.max_new_tokens, len(ids), moments=sum(p.numel() for p in opt.params.values())*(8 if cfg.optimizer == 'adamw' else 2))
     with _peak(model.device, peaks, 'sampling'): engine,batch = worst_batch(cfg, model, ids, mask)
     held = lambda m: [*m.parameters(), *(t for l in m.modules() if bits_of(l) for t in scales_of(l).values())]
     weights,ro = bytes_of(held(model)),batch.rollout

@@ -25,7 +25,7 @@ def valid_name(
     raise ValueError("run_name should be letters, digits, '.', '_' and '-', not begin with '.' or '-', "
                      f"and not be one of {_TAKEN}; got {run_name!r}")
 
-# %% ../nbs/05_provenance.ipynb #16-8e2d249b
+# %% ../nbs/05_provenance.ipynb #05-73993b1f
 def _git(root:Path|None, *args)->str|None: # A folder and the arguments of `git`; None where there is no answer
     if not (root and shutil.which('git')): return None
     r = subprocess.run(['git', '-C', str(root), *args], capture_output=True, text=True)
@@ -33,9 +33,10 @@ def _git(root:Path|None, *args)->str|None: # A folder and the arguments of `git`
 
 def code_state(
     root:Path|None, # A repository
+    *paths, # Where to look for differences; none: everywhere
 )->dict: # `git_commit`, 'unknown' where there is none; `git_dirty`, None where there is none
     "Which commit is checked out, and whether tracked files differ from it."
-    changed = _git(root, 'status', '--porcelain', '--untracked-files=no')
+    changed = _git(root, 'status', '--porcelain', '--untracked-files=no', '--', *paths)
     return dict(git_commit=_git(root, 'rev-parse', 'HEAD') or 'unknown', git_dirty=None if changed is None else bool(changed))
 
 # %% ../nbs/05_provenance.ipynb #25-042cb2b7

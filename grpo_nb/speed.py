@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['ORDER', 'ratios', 'step_table', 'plot_steps', 'against_targets', 'laws_table', 'plot_growth', 'halves_table']
 
-# %% ../nbs/13_speed.ipynb #13-d5ef9efb
+# %% ../nbs/13_speed.ipynb #13-ba3d5903
 from statistics import median
 import matplotlib.pyplot as plt
 import pandas as pd
-from .runs import load_record, load_results
+from .records import load_record, load_results
 
 # %% ../nbs/13_speed.ipynb #13-db6d8ac6
 ORDER = ['small', 'tiny', '30M', '1.5B'] # Models by what a step of them costs

@@ -117,7 +117,7 @@ def collect(
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
-# %% ../nbs/10_step.ipynb #20-ac104630
+# %% ../nbs/10_step.ipynb #10-e16073a3
 def side_by_side(
     device:torch.device, # Where the policy is
 )->int: # Micro-batches worked on at once
@@ -132,13 +132,13 @@ def planned(
     prompt:int, # Tokens of the longest prompt
     new:int, # Tokens of the longest completion
     groups:int, # Groups in the batch
-    moments:int=0, # Bytes that the optimizer is still to take
+    state:int=0, # Bytes that the optimizer is still to take
 )->GRPOConfig: # The same with `micro_batch_size` and `gradient_checkpointing` filled in
     "Settle how many rows go through at a time, from the memory that is free now, less what the gradients will take."
     w,asked = next(model.parameters()),cfg.micro_batch_size
     G,size,n = cfg.num_generations,w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
     threads,beside = min(side_by_side(w.device), groups),neighbours() if w.device.type == 'cpu' else 1
-    taken = moments + n*size*(threads + 1 if threads > 1 else 1) + (4*n if size < 4 and cfg.master_weights else 0) # By gradients and their sums on the masters
+    taken = state + n*size*(threads + 1 if threads > 1 else 1) + (4*n if size < 4 and cfg.master_weights else 0) # By gradients and their sums on the masters
     free,most = (free_bytes(w.device)/beside - taken)/threads,groups if asked or w.device.type != 'cpu' else 1
     rows,again = plan_rows(model, prompt, new, G, free, asked, cfg.gradient_checkpointing, most)
     return replace(cfg, micro_batch_size=rows, gradient_checkpointing=again)

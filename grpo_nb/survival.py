@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['fault_table']
 
-# %% ../nbs/18_survival.ipynb #18-29d325ea
+# %% ../nbs/18_survival.ipynb #18-fa327d29
 import pandas as pd
-from .runs import load_record
+from .records import load_record
 
 # %% ../nbs/18_survival.ipynb #15-7cbee88b
 def fault_table(

@@ -15,7 +15,7 @@ def test_step_beside_the_others(tmp_path):
     assert 'times ours' in printed and {'ours', 'plain'} <= set(result['medians'])
     assert result['versions']['trl'] or 'TRL is not installed' in printed
     assert all(len(row['lengths']) == 8 for rows in result['repeats'].values() for row in rows)
-    from grpo_nb.runs import load_results
+    from grpo_nb.records import load_results
     from grpo_nb.speed import step_table
     table = step_table(load_results('step', tmp_path))
     assert len(table) == 1 and (table['ours / floor'] > 0).all()
