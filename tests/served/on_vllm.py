@@ -12,6 +12,18 @@ from pathlib import Path
 from grpo_nb.training import GRPOConfig, train
 if __name__ == '__main__': train(GRPOConfig(**json.loads(sys.argv[1])), outputs=Path(sys.argv[2]))'''
 
+WITHOUT_US = '''import json, sys
+sys.modules['grpo_nb'] = None # Importing it fails
+from transformers import PreTrainedTokenizerFast
+from vllm import LLM, SamplingParams
+folder, prompts = sys.argv[1], json.loads(sys.argv[2])
+if __name__ == '__main__':
+    tok = PreTrainedTokenizerFast.from_pretrained(folder)
+    llm = LLM(model=folder, skip_tokenizer_init=True, dtype='float32', max_model_len=256, gpu_memory_utilization=.1, enforce_eager=True)
+    ids = [dict(prompt_token_ids=tok(p, add_special_tokens=False).input_ids) for p in prompts]
+    for o in llm.generate(ids, SamplingParams(temperature=0, max_tokens=48, stop_token_ids=[tok.eos_token_id]), use_tqdm=False):
+        print('SAID', json.dumps(tok.decode(o.outputs[0].token_ids, skip_special_tokens=True)))'''
+
 def python(*args, **env):
     "Run Python; vLLM wants a process of its own each time."
     done = subprocess.run([sys.executable, *map(str, args)], cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONPATH':str(ROOT), **{k:str(v) for k, v in env.items()}},
@@ -43,6 +55,20 @@ def test_training_with_one_process_and_with_two(tmp_path):
     assert said.completion.tolist() == said2.completion.tolist()
     pd.testing.assert_series_equal(rows.reward, rows2.reward)
     assert (rows.logp_gap_max < 1e-3).all() and (rows2.logp_gap_max < 1e-3).all() and rows.kl.iloc[-1] > 0
+
+def test_a_policy_folder_without_us(tmp_path):
+    "vLLM opens what a run leaves, and says what the policy says."
+    from grpo_nb.models import load_model, load_tokenizer
+    from grpo_nb.problems import generate_problems
+    from grpo_nb.prompts import make_prompt
+    from grpo_nb.rollouts import generate
+    from grpo_nb.runs import Run
+    trained(tmp_path, 'left', rollout='own', learning_rate=1e-3, lora_rank=4)
+    folder = str(Run('left', tmp_path).policy_dir)
+    tok = load_tokenizer(folder)
+    prompts = [make_prompt(p, tok, 'one-shot') for p in generate_problems(12, seed=3)]
+    said = [json.loads(l[5:]) for l in python('-c', WITHOUT_US, folder, json.dumps(prompts), VLLM_LOGGING_LEVEL='ERROR').splitlines() if l.startswith('SAID ')]
+    assert len({*said}) > 6 and said == generate(load_model(folder, device='cpu'), tok, prompts, temperature=0, max_new_tokens=48).texts
 
 def test_an_adapter_over_few_bits(tmp_path):
     "Merged, and out of its bits, at each step."
