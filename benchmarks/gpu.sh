@@ -11,7 +11,7 @@ export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=
 import importlib.util as u, sys
 missing = [m for m in ('torch', 'transformers') if not u.find_spec(m)]
 if missing: sys.exit(f"{' and '.join(missing)} not installed: nothing can run")
-for name, without in dict(pandas='memory is not predicted', trl="TRL's row is left out", vllm='TRL generates without it', bitsandbytes='the fused AdamW is used, and nothing is held in few bits').items():
+for name, without in dict(pandas='memory is not predicted', trl="TRL's row is left out", vllm='TRL generates without it, and its guards meet nobody', bitsandbytes='the fused AdamW is used, and nothing is held in few bits').items():
     if not u.find_spec(name): print(f'{name} is not installed: {without}.')
 import torch, transformers
 if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 11): sys.exit(f'torch {torch.__version__} is too old: 2.11 is needed')
@@ -41,4 +41,5 @@ stage 105 adapters.py "${big[@]}" --repeats 1
 stage 60 update.py "${big[@]}" --repeats 2
 stage 55 decode.py "${big[@]}" --repeats 1
 stage 15 saving.py --shape 1.5B --out "$out"
+"$python" -c "import vllm" 2>/dev/null && stage 90 served.py --dtype bfloat16 --out "$out" # Beyond the 480
 exit $failed

@@ -81,13 +81,14 @@ def main(argv=None):
     asked = [make_prompt(q, tok, 'zero-shot') for q in problems(32, 1)] if a.model == 'small' else prompts(a.model, tok, 32)
     lax = dict(least=0, most=99) if a.model != 'small' else {}  # Random weights have ties everywhere
     t0 = time.perf_counter()
-    engine = VLLMEngine(model, length=max(map(len, tok(asked + texts).input_ids)) + a.new, memory=a.memory, keep=True)
+    engine = VLLMEngine(model, length=max(map(len, tok(asked + texts).input_ids)) + a.new, memory=a.memory)
     made = dict(made_s=round(time.perf_counter() - t0, 1))
     made['parity'] = check_parity(engine, model, tok, asked, a.new, **lax)
     made['gap'] = gap(engine, model, tok, texts, a)
     made['draws'] = draws(engine, model, tok, texts[0], a)
     move(trained(model).values(), .02, 1)
     assert engine.sync(model) and not engine.sync(model)
+    engine.sleep()  # On a GPU everything is gone then
     made['parity_moved'] = check_parity(engine, model, tok, asked, a.new, **lax)
     made['kept_back'] = kept_back(engine, model)
     made['micros'] = seconds(engine, model, tok, texts, a)
