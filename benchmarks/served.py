@@ -7,13 +7,14 @@ weights that moved, an adapter merged in, a tensor that is kept back; then secon
 import time
 from statistics import median
 from common import build, parse, parser, problems, prompts, save, torch
-from scipy.stats import chisquare
+from scipy.stats import chi2
 from grpo_nb.lora import add_adapter, plain_model, trained
 from grpo_nb.prompts import make_prompt
 from grpo_nb.rollouts import full_logps, generate
-from grpo_nb.served import VLLMEngine, check_parity, logp_gap
+from grpo_nb.served import check_parity, logp_gap
+from grpo_nb.vllm_engine import VLLMEngine
 
-DRAWS, HOT, RARE = 4096, 2., 8  # First tokens drawn, at this temperature; tokens expected less often than the last are counted as one
+DRAWS, HOT, RARE = 8192, 2., 8  # First tokens drawn of each prompt, at this temperature; tokens expected less often than the last are counted as one
 
 
 def move(params, share, seed):
@@ -31,16 +32,17 @@ def gap(engine, model, tok, texts, a):
     return logp_gap(full_logps(model, ro, a.temperature), ro.logps, ro.mask)
 
 
-def draws(engine, model, tok, text, a):
-    "First tokens that the engine draws against the policy's softmax: chi-square, its p and the cells."
-    ids = engine.generate(model, tok, [text], DRAWS, HOT, 1, a.seed).completion_ids[:,0].cpu()
-    with torch.no_grad(): logits = plain_model(model)(**tok([text], return_tensors='pt', add_special_tokens=False).to(model.device)).logits[0,-1]
-    wanted = (logits.float().cpu()/HOT).softmax(-1).double()*DRAWS
-    often = wanted >= RARE
-    pool = lambda t: torch.cat([t[often], t[~often].sum()[None]]).numpy()
-    seen, wanted = pool(torch.bincount(ids, minlength=len(wanted)).double()), pool(wanted)
-    stat, p = chisquare(seen, wanted*seen.sum()/wanted.sum())
-    return dict(draws=DRAWS, cells=len(seen), chi2=float(stat), p=float(p))
+def draws(engine, model, tok, texts, a):
+    "First tokens that the engine draws against the policy's softmax: chi-square over all prompts, its p and the cells."
+    stat, cells = 0., 0
+    for k, text in enumerate(texts):
+        ids = engine.generate(model, tok, [text], DRAWS, HOT, 1, a.seed + k).completion_ids[:,0].cpu()
+        with torch.no_grad(): logits = plain_model(model)(**tok([text], return_tensors='pt', add_special_tokens=False).to(model.device)).logits[0,-1]
+        wanted = (logits.float().cpu()/HOT).softmax(-1).double()*DRAWS
+        often = wanted >= RARE
+        seen, wanted = (torch.cat([t[often], t[~often].sum()[None]]) for t in (torch.bincount(ids, minlength=len(wanted)).double(), wanted))
+        stat, cells = stat + float(((seen - wanted)**2/wanted).sum()), cells + len(seen)
+    return dict(draws=DRAWS*len(texts), cells=cells, chi2=stat, p=float(chi2.sf(stat, cells - len(texts))))
 
 
 def kept_back(engine, model):
@@ -85,7 +87,7 @@ def main(argv=None):
     made = dict(made_s=round(time.perf_counter() - t0, 1))
     made['parity'] = check_parity(engine, model, tok, asked, a.new, **lax)
     made['gap'] = gap(engine, model, tok, texts, a)
-    made['draws'] = draws(engine, model, tok, texts[0], a)
+    made['draws'] = draws(engine, model, tok, texts, a)
     move(trained(model).values(), .02, 1)
     assert engine.sync(model) and not engine.sync(model)
     engine.sleep()  # On a GPU everything is gone then

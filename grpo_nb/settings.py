@@ -210,7 +210,6 @@ class GRPOConfig(RecordSettings, UpdateSettings, RolloutSettings, TaskSettings):
         if self.lora_rank and self.offload_reference and not self.ref_model:
             raise ValueError(f'offload_reference should be False with lora_rank > 0 unless ref_model names another model, got True: the reference is the policy without its adapter')
         if self.lora_rank and self.lora_alpha is None: fill('lora_alpha', 2*self.lora_rank)
-        if self.rollout == 'vllm' and not .01 <= self.temperature <= 2: raise ValueError(f"temperature should be from 0.01 to 2 with rollout 'vllm', got {self.temperature!r}")
         if self.refill is None: fill('refill', self.loss == 'dapo')
         if self.epsilon_high is None: fill('epsilon_high', 0.28 if self.loss == 'dapo' else self.epsilon)
     @property

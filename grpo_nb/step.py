@@ -79,7 +79,7 @@ def sample_batch(
     prompts = [make_prompt(p, tokenizer, fmt) for p in problems]
     problems,prompts,before = (share(l) for l in (problems, prompts, comings(prompts)))
     how = dict(n=G, temperature=cfg.temperature, max_new_tokens=cfg.max_new_tokens, seed=step_seed(cfg.seed, step, part))
-    ro = engine.generate(model, tokenizer, prompts, **how) if engine else generate(model, tokenizer, prompts, **how, coming=before)
+    ro = (engine.generate if engine else generate)(model, tokenizer, prompts, **how, coming=before)
     t1,rows = time.perf_counter(),[p for p in problems for _ in range(G)]
     grades = [grade(t, p, fmt, truncated=bool(c)) for t,p,c in zip(ro.texts, rows, ro.truncated)]
     adv = group_advantages(torch.tensor([g.reward for g in grades]), G, 'none' if cfg.loss == 'dr_grpo' else 'std')

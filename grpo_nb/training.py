@@ -9,6 +9,7 @@ __all__ = ['HELD_OUT', 'MAY_CHANGE', 'AT_ONCE', 'evaluation_problems', 'begin', 
 
 # %% ../nbs/10_training.ipynb #03-ebf14e94
 import os, sys, time
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 import pandas as pd
 import torch
@@ -29,7 +30,7 @@ from .ranks import decide, everyone, rank, share
 from .records import read_rows
 from .runs import Run
 from .scoring import accuracy_table, ceiling, evaluate, problem_set
-from .served import VLLMEngine, check_parity, check_rollout
+from .served import check_parity
 from .settings import GRPOConfig
 from .states import Background
 from .step import collect, completion_rows, metrics_row
@@ -37,6 +38,7 @@ from .step_faults import SMALLER, attempt, longest_prompts, rehearsal, roomy, se
 from .stopping import should_stop
 from .stream import lessons, problem_stream, trained_on
 from .trackers import Trackers, check_trackers
+from .vllm_engine import VLLMEngine, check_rollout
 
 # %% ../nbs/10_training.ipynb #04-d329888b
 _all_ = ['GRPOConfig']
@@ -60,7 +62,7 @@ def begin(
     outputs=None, # Folder of all runs; None: outputs/ of the repository
 )->Run: # The run, in state 'running'
     "Check names and folders and open the run's records; no weights are loaded yet. Raises `ValueError`, or an `OSError` for what is not there, is there already, or is in use."
-    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, cfg.device); check_trackers(cfg.report_to)
+    check_device(cfg.device); check_peft(cfg.lora_rank); check_processes(cfg); check_rollout(cfg.rollout, cfg.device, cfg.temperature); check_trackers(cfg.report_to)
     said = [check_model(cfg.model_name, outputs, cfg.device, cfg.bits > 0 or cfg.export == 'adapter', cfg.lora_targets)]
     if cfg.beta and cfg.ref_model: said.append(check_model(cfg.ref_model, outputs, cfg.device))
     sets = {k:evaluation_problems(cfg, k) for k in ('periodic','report')}
@@ -202,6 +204,7 @@ def ready(
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
 # %% ../nbs/10_training.ipynb #33-799021bf
+@contextmanager
 def sampler(
     cfg:GRPOConfig, # Settings, planned
     run:Run, # The run
@@ -209,55 +212,59 @@ def sampler(
     tokenizer, # Its tokenizer
     make=VLLMEngine, # What makes the other engine
 ): # A `Served`, or None where the policy samples itself. Raises `RuntimeError` if the two do not agree
-    "Who samples."
-    if cfg.rollout == 'own': return None
+    "Who samples, within."
+    if cfg.rollout == 'own':
+        yield None
+        return
     if model.device.type == 'cuda': torch.cuda.empty_cache() # vLLM asks for its share of the card at once
     engine = make(model, length=longest_prompts(cfg, tokenizer)[0].shape[1] + cfg.max_new_tokens, memory=cfg.rollout_memory)
     asked = [make_prompt(p, tokenizer, cfg.prompt_format) for p in problem_stream(cfg)[:32]]
-    run.heartbeat(0, parity=check_parity(engine, model, tokenizer, asked, min(64, cfg.max_new_tokens)))
-    engine.sleep()
-    return engine
+    try:
+        run.heartbeat(0, parity=check_parity(engine, model, tokenizer, asked, min(64, cfg.max_new_tokens)))
+        engine.sleep()
+        yield engine
+    finally: engine.close()
 
 # %% ../nbs/10_training.ipynb #35-5358c9d3
 def loop(cfg:GRPOConfig, run:Run, figure)->tuple: # Steps done, why it ended early or '', and whether it is to go on later
     "The steps of a run that has begun."
     cfg,tok,model,ref,opt = ready(cfg, run)
     step = saved = restore(run, model, opt)
-    engine = sampler(cfg, run, model, tok)
-    row,why,beside,told = None,'',Background(),'none' if rank() else cfg.report_to
-    report = lambda: ask(cfg, run, model, tok, step, 'report', temperatures=(0., 1.))
-    if not step and not report(): return 0,'',True
-    trackers = Trackers(told, run.run_name, asdict(cfg), run.dir, read_rows(run.dir/'metrics.jsonl') if cfg.resume else (), cfg.resume)
-    with tqdm(total=cfg.iterations, initial=step, desc=run.run_name, disable=not watched()) as bar:
-        try:
-            while True:
-                due = step == cfg.iterations or step % (cfg.eval_every or cfg.log_every) == 0
-                if due and (step or cfg.eval_every) and ask(cfg, run, model, tok, step, 'periodic', PROMPT_FORMATS if cfg.eval_every else [cfg.prompt_format]):
-                    why = decide(lambda: time_to_stop(cfg, run)) if step else ''
-                halt,over = decide(lambda: run.stopping),bool(why) or step >= cfg.iterations
-                if row and (over or step % cfg.log_every == 0):
-                    tqdm.write(log_line(row, cfg.iterations, completions[0]))
-                    figure(force=over)
-                if step > saved and (over or halt or cfg.save_every and step % cfg.save_every == 0):
-                    note_saved(run, beside)
-                    save(cfg, run, model, tok, opt, step, beside)
-                    saved = step
-                if over or halt: break
-                step += 1
-                with roomy('sampling', SMALLER): batch = collect(cfg, model, tok, step, engine)
-                stats,cfg = attempt(cfg, run, model, ref, opt, batch, step)
-                row,completions = metrics_row(cfg, batch, stats, step),completion_rows(batch, step)
-                run.log_completions(completions)
-                run.log_metrics(row)
-                trackers.log(row, step)
-                run.heartbeat(step=step)
-                bar.update()
-                if not beside.busy: note_saved(run, beside)
-        finally:
-            try: note_saved(run, beside)
-            finally: trackers.finish()
-    if why: tqdm.write(f'stopped after step {step}: {why}')
-    return step,why,halt or not report()
+    with sampler(cfg, run, model, tok) as engine:
+        row,why,beside,told = None,'',Background(),'none' if rank() else cfg.report_to
+        report = lambda: ask(cfg, run, model, tok, step, 'report', temperatures=(0., 1.))
+        if not step and not report(): return 0,'',True
+        trackers = Trackers(told, run.run_name, asdict(cfg), run.dir, read_rows(run.dir/'metrics.jsonl') if cfg.resume else (), cfg.resume)
+        with tqdm(total=cfg.iterations, initial=step, desc=run.run_name, disable=not watched()) as bar:
+            try:
+                while True:
+                    due = step == cfg.iterations or step % (cfg.eval_every or cfg.log_every) == 0
+                    if due and (step or cfg.eval_every) and ask(cfg, run, model, tok, step, 'periodic', PROMPT_FORMATS if cfg.eval_every else [cfg.prompt_format]):
+                        why = decide(lambda: time_to_stop(cfg, run)) if step else ''
+                    halt,over = decide(lambda: run.stopping),bool(why) or step >= cfg.iterations
+                    if row and (over or step % cfg.log_every == 0):
+                        tqdm.write(log_line(row, cfg.iterations, completions[0]))
+                        figure(force=over)
+                    if step > saved and (over or halt or cfg.save_every and step % cfg.save_every == 0):
+                        note_saved(run, beside)
+                        save(cfg, run, model, tok, opt, step, beside)
+                        saved = step
+                    if over or halt: break
+                    step += 1
+                    with roomy('sampling', SMALLER): batch = collect(cfg, model, tok, step, engine)
+                    stats,cfg = attempt(cfg, run, model, ref, opt, batch, step)
+                    row,completions = metrics_row(cfg, batch, stats, step),completion_rows(batch, step)
+                    run.log_completions(completions)
+                    run.log_metrics(row)
+                    trackers.log(row, step)
+                    run.heartbeat(step=step)
+                    bar.update()
+                    if not beside.busy: note_saved(run, beside)
+            finally:
+                try: note_saved(run, beside)
+                finally: trackers.finish()
+        if why: tqdm.write(f'stopped after step {step}: {why}')
+        return step,why,halt or not report()
 
 # %% ../nbs/10_training.ipynb #37-abdf63a3
 def steady(

@@ -3,7 +3,7 @@
 #   sbatch slurm/train.sh run_name r1 iterations 1200 learning_rate 1e-6                      on one GPU
 #   slurm/train.sh nodes 2 gpus 4 --time=07:00:00 run_name r1 batch_size 8                    on 4 GPUs of each of 2 nodes: submits itself
 #   sbatch --nodes=2 --gres=gpu:4 --cpus-per-task=32 --mem=256G --time=07:00:00 slurm/train.sh run_name r1 batch_size 8     the same
-# A process that does not answer the others for GRPO_TIMEOUT seconds (600) ends the run, half a minute later at most. A run takes all GPUs of its job, one process for each (`num_processes` sets another number for each node). Without a run_name the run is called train-JOBID. Its record: outputs/records/RUN.ipynb
+# A process that does not answer the others for GRPO_TIMEOUT seconds (600) ends the run, a minute later at most. A run takes all GPUs of its job, one process for each (`num_processes` sets another number for each node). Without a run_name the run is called train-JOBID. Its record: outputs/records/RUN.ipynb
 # Limits of the job are sbatch's own options: sbatch --time=07:00:00 --partition=a100 slurm/train.sh ...
 # Beforehand, where there is network:  make env ACCEL=cuda  and  tools/prefetch.sh Qwen/Qwen2.5-1.5B-Instruct
 #

@@ -1,9 +1,8 @@
 """A policy loads without us: in plain transformers here; for vLLM and llama.cpp, what their loaders ask of a folder.
 
-vLLM needs a GPU and llama.cpp a compiler, so neither runs here. For vLLM the checks are what its release 0.33 was read to ask of
-a folder: a known architecture, the tensor names that its Qwen2 loader maps, a tokenizer and a chat template in the files
-that transformers reads, and a token that ends a text. They show that nothing is missing or misnamed; that vLLM then computes the same they
-do not show. For llama.cpp, `benchmarks/to_gguf.py` runs the real converter and its record is read here."""
+vLLM needs an environment of its own (`make test-vllm`, where it opens a policy and says what we say) and llama.cpp a compiler, so
+neither runs here. For vLLM the checks are what it asks of a folder: a known architecture, the tensor names that its Qwen2 loader maps, a tokenizer
+and a chat template in the files that transformers reads, and a token that ends a text. For llama.cpp, `benchmarks/to_gguf.py` runs the real converter and its record is read here."""
 import asyncio, importlib, importlib.metadata, importlib.util, json, re, sys
 from pathlib import Path
 import pytest, torch

@@ -64,7 +64,7 @@ def test_another_engine_samples(tmp_path, monkeypatch):
     made = []
     def engine(model, **kwargs): made.append((CopyEngine(model), kwargs)); return made[0][0]
     monkeypatch.setattr(T, 'check_rollout', lambda *a: None)
-    monkeypatch.setattr(T.sampler, '__defaults__', (engine,))
+    monkeypatch.setattr(T.sampler.__wrapped__, '__defaults__', (engine,))
     cfg = config('served', rollout='vllm', iterations=3, batch_size=2, report_problems=0)
     run,own = train(cfg, outputs=tmp_path),train(replace(cfg, run_name='own', rollout='own'), outputs=tmp_path)
     assert made[0][1]['length'] > cfg.max_new_tokens and run.manifest['parity']['tokens'] == 1
