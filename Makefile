@@ -35,7 +35,7 @@ test-site: $(DOCS) ## every page of the site in a browser (Debian's chromium, in
 test-ui: $(DEV) ## the views of a run in JupyterLab and a browser (UI_SHOTS=folder keeps pictures; about two minutes)
 	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -q -s -rs tests/ui/on_lab.py
 
-test-vllm: $(VLLM) ## a real vLLM as the sampling engine, in an environment of its own (4 GB, about eight minutes)
+test-vllm: $(VLLM) ## a real vLLM as the sampling engine, in an environment of its own (4 GB, about eleven minutes)
 	@PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" OMP_NUM_THREADS=1 python -m pytest -q -s -rs tests/served/on_vllm.py
 
 env: $(BASE) ## only make .venv, as train does
