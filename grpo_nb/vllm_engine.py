@@ -80,7 +80,7 @@ def _roomy(memory):
         if 'memory' not in str(e).lower(): raise
         raise torch.OutOfMemoryError(f"rollout_memory should be a share of the device's memory that is free when vLLM wakes and enough for its weights and cache, got {memory!r} ({str(e).splitlines()[0]})") from None
 
-# %% ../nbs/05_vllm_engine.ipynb #05-778c81d3
+# %% ../nbs/05_vllm_engine.ipynb #05-ba30422f
 class VLLMEngine(Served):
     "vLLM in this process. The policy may move between calls, but not change its shape."
     def __init__(
@@ -115,14 +115,19 @@ class VLLMEngine(Served):
             if self.asleep: self.llm.wake_up(tags=['kv_cache'])
         self.llm.reset_prefix_cache()
         self.asleep = False
-    def sleep(self):
-        if self.keep or self.asleep: return
-        self.llm.sleep(level=2)
-        self.sent,self.asleep = None,True
-    def close(self):
-        core = self.llm.llm_engine.engine_core
-        if world_size() == 1: core.shutdown()
-        else: core._finalizer.detach() # It would end the group in which the processes talk
+
+# %% ../nbs/05_vllm_engine.ipynb #05-e6acdb74
+@patch
+def sleep(self:VLLMEngine):
+    if self.keep or self.asleep: return
+    self.llm.sleep(level=2)
+    self.sent,self.asleep = None,True
+
+@patch
+def close(self:VLLMEngine):
+    core = self.llm.llm_engine.engine_core
+    if world_size() == 1: core.shutdown()
+    else: core._finalizer.detach()
 
 # %% ../nbs/05_vllm_engine.ipynb #05-b7a20312
 def _folder(model): # With the configuration of the policy as plain weights
