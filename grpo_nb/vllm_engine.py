@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ROLLOUTS', 'ENVIRONMENT', 'HEAT', 'check_rollout', 'VLLMEngine']
 
-# %% ../nbs/05_vllm_engine.ipynb #05-8a392b0e
+# %% ../nbs/05_vllm_engine.ipynb #05-3b175ecf
 import hashlib, json, os, random
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from torch.nn.utils.rnn import pad_sequence
 from .draws import darts
 from .ranks import neighbours, world_size
+from .records import write_atomic
 from .rollouts import Rollout, _stop_ids
 from .served import Served, weight_sums
 
@@ -129,13 +130,13 @@ def close(self:VLLMEngine):
     if world_size() == 1: core.shutdown()
     else: core._finalizer.detach()
 
-# %% ../nbs/05_vllm_engine.ipynb #05-b7a20312
+# %% ../nbs/05_vllm_engine.ipynb #05-4c227392
 def _folder(model): # With the configuration of the policy as plain weights
     config = {k:v for k,v in model.config.to_dict().items() if k != 'quantization_config'} | dict(architectures=[type(model).__name__])
     text = json.dumps(config, default=str, sort_keys=True)
     folder = Path(os.environ.get('VLLM_CACHE_ROOT', Path.home()/'.cache'/'vllm'))/'grpo_nb'/hashlib.sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder/'config.json').write_text(text)
+    write_atomic(folder/'config.json', text)
     return str(folder)
 
 # %% ../nbs/05_vllm_engine.ipynb #05-1e77ddec
