@@ -27,7 +27,7 @@ if __name__ == '__main__':
         print('SAID', json.dumps(tok.decode(o.outputs[0].token_ids, skip_special_tokens=True)))'''
 
 def python(*args, **env):
-    "Run Python; vLLM wants a process of its own each time."
+    "Run Python in a process of its own, and give what it printed."
     done = subprocess.run([sys.executable, *map(str, args)], cwd=ROOT, env={**os.environ, 'OMP_NUM_THREADS':'1', 'PYTHONPATH':str(ROOT), **{k:str(v) for k, v in env.items()}},
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-4000:]
