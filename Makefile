@@ -1,5 +1,7 @@
 # `make help` lists the commands. Nothing needs to be installed first but Python 3.10+ (or uv).
 SHELL   := /bin/bash
+# containers often say that no bytecode is to be kept: each process would then compile its libraries anew, for 15 s
+unexport PYTHONDONTWRITEBYTECODE
 RUN     ?= grpo
 ARGS    ?=
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['sample', 'PlainEngine', 'fold', 'unit', 'arrange', 'fold_layer', 'PackedEngine', 'read_prompts']
 
-# %% ../nbs/04_engine.ipynb #03-531d33a2
+# %% ../nbs/04_engine.ipynb #04-efba8d4e
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 from transformers import DynamicCache
-from .attention import attend, merge, repeat_heads
+from .attention import attend, repeat_heads
 from .decoder import hidden_states, rope, rotate
 from .draws import draw
 from .lora import weight_of
@@ -69,22 +69,22 @@ class PlainEngine:
         self.position,self.mask = self.position[order],self.mask[order]
         return order
 
-# %% ../nbs/04_engine.ipynb #04-4b27be32
+# %% ../nbs/04_engine.ipynb #04-2ad679a1
 def fold(
     norm, # A normalisation of the library
     *linears, # Modules that read what it gives
 ): # One matrix (d, sum of their outputs), one bias or 0.
-    "Put a normalisation's weight and several linear maps into one matrix."
+    "Put a normalisation's weight, root of d included, and several linear maps into one matrix."
     bias = linears[0].bias is not None
-    return (torch.cat([weight_of(l) for l in linears])*norm.weight).T.contiguous(),torch.cat([l.bias for l in linears]) if bias else norm.weight.new_zeros(1)
+    return (torch.cat([weight_of(l) for l in linears])*(norm.weight*len(norm.weight)**.5)).T.contiguous(),torch.cat([l.bias for l in linears]) if bias else norm.weight.new_zeros(1)
 
 def unit(
     x:torch.Tensor, # (R,d)
     floor:torch.Tensor, # d times epsilon, float32
 )->torch.Tensor: # (R,d)
-    "Scale rows to a root mean square of 1."
+    "Scale rows to a length of 1."
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=floor.dtype)
-    return x*torch.addcmul(floor, norm, norm).div_(x.shape[-1]).rsqrt_().to(x.dtype)
+    return x*torch.addcmul(floor, norm, norm).rsqrt_().to(x.dtype)
 
 # %% ../nbs/04_engine.ipynb #17-a97de73b
 def arrange(
@@ -99,7 +99,7 @@ def arrange(
     rows[slot] = row
     return width,rows,slot
 
-# %% ../nbs/04_engine.ipynb #04-e446e063
+# %% ../nbs/04_engine.ipynb #04-3d5c5c41
 def fold_layer(
     l, # A decoder layer of the library
 )->tuple: # In the order of their use
@@ -117,39 +117,42 @@ class PackedEngine:
         self.floor = torch.tensor(c.hidden_size*c.rms_norm_eps)
         self.layers,self.head = [fold_layer(l) for l in decoder.layers],fold(decoder.norm, head)[0]
         position = (prompt_mask.cumsum(1)-1).clamp_min(0)
-        self.prompt,self.blind,h = read_prompts(model, prompt_ids, prompt_mask, position)
+        self.prompt,h = read_prompts(model, prompt_ids, prompt_mask, position)
+        self.blind = (prompt_mask == 0).repeat_interleave(self.kv_heads, 0)[:,None]*-1e30
         self.logits = head(h).repeat_interleave(n, 0)
         self.position,self.group = position[:,-1].repeat_interleave(n) + 1,torch.arange(B).repeat_interleave(n)
         self.turns = torch.cat(rope(model, torch.arange(P + length)), 1) # (positions, 2, D)
-        self.own = torch.empty(len(self.layers), B*n, 2, self.kv_heads, length, self.turns.shape[-1], dtype=model.dtype) # Keys and values
+        self.own = torch.empty(len(self.layers), 2, B*n, self.kv_heads, length, self.turns.shape[-1]) # Keys and values, float32
         self.settle()
 
-# %% ../nbs/04_engine.ipynb #22-575331bb
+# %% ../nbs/04_engine.ipynb #04-ff75ef68
 def read_prompts(
     model:nn.Module, # The policy
     ids:torch.Tensor, # (B,P) padded on the left
     mask:torch.Tensor, # (B,P)
     position:torch.Tensor, # (B,P)
-): # Keys and values of each layer, (B, H, P, D); what hides the padding, (B, 1, 1, P) or None; the last hidden states (B, d)
+): # Keys and values of each layer, (B*H_k, P, D) float32; the last hidden states (B, d)
     "Run the prompts through the model once."
     (B,P),kept,padded = ids.shape,[],not bool(mask.all())
     blind = (mask[:,None,None] == 0)*-1e30 if padded else None
     later = blind + torch.full((P, P), -1e30).triu(1) if padded else None
     def look(i, q, k, v):
+        kept.append([t.unflatten(0, (B, P)).transpose(1, 2).flatten(0, 1).float() for t in (k, v)])
         q,k,v = (repeat_heads(t, q.shape[1]).unflatten(0, (B, P)).transpose(1, 2) for t in (q, k, v))
-        kept.append((k, v))
         return attend(q, k, v, not padded, later)[0].transpose(1, 2).flatten(0, 1)
-    return kept,blind,hidden_states(model, ids.flatten(), position.flatten(), look).unflatten(0, (B, P))[:,-1]
+    return kept,hidden_states(model, ids.flatten(), position.flatten(), look).unflatten(0, (B, P))[:,-1]
 
-# %% ../nbs/04_engine.ipynb #24-a3683227
+# %% ../nbs/04_engine.ipynb #04-a8073c4b
 @patch
-def look(self:PackedEngine, q, kv, prompt): # Queries (R, H, D), the layer's own cache and its prompt; what each row gathered (R, H, D)
-    (R,H,D),B = q.shape,self.groups
-    o,l = attend(q.index_select(0, self.rows).view(B, self.width, H, D).transpose(1, 2), *prompt, mask=self.blind)
-    o,l = (t.transpose(1, 2).reshape(B*self.width, H, *t.shape[3:]).index_select(0, self.slot) for t in (o, l))
-    own,l_own = attend(q.view(R, self.kv_heads, -1, D), *kv[:,:,:,:self.t+1].unbind(1))
-    return merge(o, l, own.reshape(R, H, D), l_own.reshape(R, H))
+def look(self:PackedEngine, q, own, prompt): # Scaled queries (R*H_k, n, D), the layer's own keys and values (R*H_k, t, D) and its prompt's; what each unit gathered (R*H_k, n, D)
+    n = q.shape[1]
+    there = lambda t: t.index_select(0, self.rows).view(len(prompt[0]), -1, t.shape[2])
+    back = lambda t: t.view(-1, n, t.shape[2]).index_select(0, self.slot)
+    scores = [back(torch.baddbmm(self.blind, there(q), prompt[0].mT)), q@own[0].mT]
+    p,P = torch.cat(scores, 2).softmax(2),prompt[0].shape[1]
+    return torch.baddbmm(back(there(p)[:,:,:P]@prompt[1]), p[:,:,P:], own[1])
 
+# %% ../nbs/04_engine.ipynb #04-ab34bdb3
 @patch
 def step(self:PackedEngine, new): # Tokens (R,); the next logits (R, V)
     x,(R,H,G,D) = self.embed(new),(len(new), self.heads, self.kv_heads, self.turns.shape[-1])
@@ -158,25 +161,27 @@ def step(self:PackedEngine, new): # Tokens (R,); the next logits (R, V)
         qkv = torch.addmm(b, unit(x, self.floor), Wqkv).view(R, -1, D)
         if q_norm is not None: qkv[:,:H],qkv[:,H:H+G] = q_norm(qkv[:,:H]),k_norm(qkv[:,H:H+G])
         qkv[:,:H+G] = rotate(qkv[:,:H+G], cos, sin)
-        kv[...,self.t,:] = qkv[:,H:].view(R, 2, G, D)
-        x = torch.addmm(x, self.look(qkv[:,:H], kv, prompt).view(R, -1), Wo)
+        kv[:,:,:,self.t] = qkv[:,H:].view(R, 2, G, D).transpose(0, 1)
+        seen = self.look((qkv[:,:H].float()*D**-.5).view(R*G, -1, D), kv.flatten(1, 2)[:,:,:self.t+1], prompt)
+        x = torch.addmm(x, seen.view(R, -1).to(x.dtype), Wo)
         h = unit(x, self.floor)
         x = torch.addmm(x, F.silu(h@Wg).mul_(h@Wu), Wd)
     self.t,self.position = self.t + 1,self.position + 1
     return unit(x, self.floor)@self.head
 
-# %% ../nbs/04_engine.ipynb #26-4d4830b7
+# %% ../nbs/04_engine.ipynb #04-50e1de64
 @patch
 def settle(self:PackedEngine): # After rows have come or gone
-    self.width,self.rows,self.slot = arrange(self.group, self.groups)
-    self.caches = [o[:len(self.group)] for o in self.own]
+    unit = (self.group[:,None]*self.kv_heads + torch.arange(self.kv_heads)).flatten()
+    _,self.rows,self.slot = arrange(unit, self.groups*self.kv_heads)
+    self.caches = [o[:,:len(self.group)] for o in self.own]
 
 @patch
 def keep(self:PackedEngine, alive): # (R,) flags; the rows in their new order
     R = int(alive.sum())
     order,holes = torch.arange(R),(~alive[:R]).nonzero()[:,0]
     order[holes] = moved = alive[R:].nonzero()[:,0] + R
-    if len(moved): self.own[:,holes,:,:,:self.t] = self.own[:,moved,:,:,:self.t]
+    if len(moved): self.own[:,:,holes,:,:self.t] = self.own[:,:,moved,:,:self.t]
     self.position,self.group = self.position[order],self.group[order]
     self.settle()
     return order

@@ -45,15 +45,16 @@ def weight_sizes(
     trained = [cfg.lora_rank*side for n in adapter_targets(model, cfg.lora_targets) for side in reversed(shape[n])]
     return trained,sum(p.numel() for p in model.parameters()) - sum(k*d for k,d in few),few
 
-# %% ../nbs/11_memory.ipynb #11-2bf70375
+# %% ../nbs/11_memory.ipynb #11-1b6056b3
 def _cache_bytes(c, cfg, prompt, device, wide, n):
     "Most bytes while sampling, and those that are left afterwards."
     D,T,B = getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads,cfg.max_new_tokens,cfg.batch_size*cfg.grad_accum_steps
-    token,R = 2*c.num_hidden_layers*c.num_key_value_heads*D*wide,B*cfg.num_generations
-    if c.model_type not in FAMILY: return R*(prompt + T)*token,0
-    if device == 'cpu':
+    packed = device == 'cpu' and c.model_type in FAMILY
+    token,R = 2*c.num_hidden_layers*c.num_key_value_heads*D*(4 if packed else wide),B*cfg.num_generations
+    if packed:
         copied = n if c.tie_word_embeddings else n - c.vocab_size*c.hidden_size
-        return (B*prompt*(c.num_attention_heads//c.num_key_value_heads) + R*T)*token + wide*copied,0
+        return (B*prompt + R*T)*token + wide*copied,0
+    if c.model_type not in FAMILY: return R*(prompt + T)*token,0
     r,rows,P = R,R,prompt + -prompt%64
     while r >= 16: rows,r = rows + r//2,r//2
     return rows*(P + T)*token,rows*(P + T)*token
@@ -202,7 +203,7 @@ class MemoryConfig(Settings):
     load_in_8bit: bool = False      # Hold them in 8 bits
     device: str = 'auto'            # 'auto', 'cpu', 'cuda', 'cuda:1'
     dtype: Literal['auto','float32','bfloat16'] = 'auto' # Weights; auto: bfloat16 on a GPU, float32 without
-    micro_batch_size: int|None = None # Completions in one forward and backward pass: rows of a group, or whole groups; None: as many as fit
+    micro_batch_size: int|None = None # Completions of full length in one forward and backward pass, of a group or whole groups; None: as many as fit
     gradient_checkpointing: bool|None = None # Recompute activations in the backward pass; None: where memory asks for it
     offload_reference: bool = False # Keep the reference off the GPU between uses
     limits = GRPOConfig.all_limits()
