@@ -25,6 +25,10 @@ def test_halves_are_exact(script, tmp_path): # They compare tokens and gradients
     _, (result,) = run(script, '--model', 'tiny', *SIZE, out=tmp_path)
     assert result['greedy']['distinct'] > 1 if script == 'decode' else result['gradient']['error'] <= 1e-5
 
+def test_parts_of_a_step_add_up(tmp_path):
+    _, (result,) = run('parts', '--model', 'tiny', *SIZE, out=tmp_path)
+    for half in result['parts'].values(): assert half['matrix products'] > 0 and half['attention'] > 0 and all(s >= 0 for s in half.values())
+
 def test_growth_has_laws(tmp_path):
     sizes = '--models tiny --completions 8 16 --lengths 8 12 --new 8 --group 4 --prompts 2 --repeats 1'.split()
     _, (result,) = run('growth', *sizes, out=tmp_path)
