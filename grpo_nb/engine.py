@@ -69,14 +69,14 @@ class PlainEngine:
         self.position,self.mask = self.position[order],self.mask[order]
         return order
 
-# %% ../nbs/04_engine.ipynb #04-2ad679a1
+# %% ../nbs/04_engine.ipynb #04-7e5e8cd2
 def fold(
     norm, # A normalisation of the library
     *linears, # Modules that read what it gives
 ): # One matrix (d, sum of their outputs), one bias or 0.
     "Put a normalisation's weight, root of d included, and several linear maps into one matrix."
-    bias = linears[0].bias is not None
-    return (torch.cat([weight_of(l) for l in linears])*(norm.weight*len(norm.weight)**.5)).T.contiguous(),torch.cat([l.bias for l in linears]) if bias else norm.weight.new_zeros(1)
+    bias,scale = linears[0].bias is not None,norm.weight.float()*len(norm.weight)**.5
+    return (torch.cat([weight_of(l) for l in linears])*scale).T.to(norm.weight.dtype).contiguous(),torch.cat([l.bias for l in linears]) if bias else norm.weight.new_zeros(1)
 
 def unit(
     x:torch.Tensor, # (R,d)
@@ -86,20 +86,20 @@ def unit(
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=floor.dtype)
     return x*torch.addcmul(floor, norm, norm).rsqrt_().to(x.dtype)
 
-# %% ../nbs/04_engine.ipynb #17-a97de73b
+# %% ../nbs/04_engine.ipynb #04-1f2ba66f
 def arrange(
-    group:torch.Tensor, # (R,) group of each row
+    group:torch.Tensor, # (N,) group of each member
     groups:int, # How many groups there are
-): # The rectangle's width m; the row in each slot (groups*m,), any row in an empty one; the slot of each row (R,)
-    "Places for rows in a rectangle with a line for each group."
+): # The member in each slot of the rectangle (groups*width,), any member in an empty one; the slot of each member (N,)
+    "Places for members in a rectangle with a line for each group."
     counts,order = torch.bincount(group, minlength=groups),group.argsort(stable=True)
-    width,slot,row = int(counts.max()),torch.empty_like(group),torch.arange(len(group))
-    slot[order] = group[order]*width + row - (counts.cumsum(0) - counts)[group[order]]
-    rows = torch.zeros(groups*width, dtype=torch.long)
-    rows[slot] = row
-    return width,rows,slot
+    width,slot,member = int(counts.max()),torch.empty_like(group),torch.arange(len(group))
+    slot[order] = group[order]*width + member - (counts.cumsum(0) - counts)[group[order]]
+    members = torch.zeros(groups*width, dtype=torch.long)
+    members[slot] = member
+    return members,slot
 
-# %% ../nbs/04_engine.ipynb #04-3d5c5c41
+# %% ../nbs/04_engine.ipynb #04-8b9bb7a2
 def fold_layer(
     l, # A decoder layer of the library
 )->tuple: # In the order of their use
@@ -122,7 +122,7 @@ class PackedEngine:
         self.logits = head(h).repeat_interleave(n, 0)
         self.position,self.group = position[:,-1].repeat_interleave(n) + 1,torch.arange(B).repeat_interleave(n)
         self.turns = torch.cat(rope(model, torch.arange(P + length)), 1) # (positions, 2, D)
-        self.own = torch.empty(len(self.layers), 2, B*n, self.kv_heads, length, self.turns.shape[-1]) # Keys and values, float32
+        self.own = torch.empty(len(self.layers), 2, B*n, self.kv_heads, length, self.turns.shape[-1], dtype=torch.float) # Keys and values
         self.settle()
 
 # %% ../nbs/04_engine.ipynb #04-ff75ef68
@@ -142,38 +142,37 @@ def read_prompts(
         return attend(q, k, v, not padded, later)[0].transpose(1, 2).flatten(0, 1)
     return kept,hidden_states(model, ids.flatten(), position.flatten(), look).unflatten(0, (B, P))[:,-1]
 
-# %% ../nbs/04_engine.ipynb #04-a8073c4b
+# %% ../nbs/04_engine.ipynb #04-779ecda2
 @patch
-def look(self:PackedEngine, q, own, prompt): # Scaled queries (R*H_k, n, D), the layer's own keys and values (R*H_k, t, D) and its prompt's; what each unit gathered (R*H_k, n, D)
-    n = q.shape[1]
-    there = lambda t: t.index_select(0, self.rows).view(len(prompt[0]), -1, t.shape[2])
-    back = lambda t: t.view(-1, n, t.shape[2]).index_select(0, self.slot)
+def look(self:PackedEngine, q, own, prompt): # Scaled queries (R*H_k, m, D), the layer's own keys and values (R*H_k, t, D) and its prompts' (B*H_k, P, D); what each query gathered (R*H_k, m, D)
+    there = lambda t: t.index_select(0, self.members).view(len(prompt[0]), -1, t.shape[2])
+    back = lambda t: t.view(-1, q.shape[1], t.shape[2]).index_select(0, self.slot)
     scores = [back(torch.baddbmm(self.blind, there(q), prompt[0].mT)), q@own[0].mT]
     p,P = torch.cat(scores, 2).softmax(2),prompt[0].shape[1]
     return torch.baddbmm(back(there(p)[:,:,:P]@prompt[1]), p[:,:,P:], own[1])
 
-# %% ../nbs/04_engine.ipynb #04-ab34bdb3
+# %% ../nbs/04_engine.ipynb #04-c486003c
 @patch
 def step(self:PackedEngine, new): # Tokens (R,); the next logits (R, V)
-    x,(R,H,G,D) = self.embed(new),(len(new), self.heads, self.kv_heads, self.turns.shape[-1])
+    x,(R,H,H_k,D) = self.embed(new),(len(new), self.heads, self.kv_heads, self.turns.shape[-1])
     cos,sin = self.turns.index_select(0, self.position)[:,:,None].unbind(1)
     for (Wqkv,b,q_norm,k_norm,Wo,Wg,Wu,Wd),kv,prompt in zip(self.layers, self.caches, self.prompt):
         qkv = torch.addmm(b, unit(x, self.floor), Wqkv).view(R, -1, D)
-        if q_norm is not None: qkv[:,:H],qkv[:,H:H+G] = q_norm(qkv[:,:H]),k_norm(qkv[:,H:H+G])
-        qkv[:,:H+G] = rotate(qkv[:,:H+G], cos, sin)
-        kv[:,:,:,self.t] = qkv[:,H:].view(R, 2, G, D).transpose(0, 1)
-        seen = self.look((qkv[:,:H].float()*D**-.5).view(R*G, -1, D), kv.flatten(1, 2)[:,:,:self.t+1], prompt)
+        if q_norm is not None: qkv[:,:H],qkv[:,H:H+H_k] = q_norm(qkv[:,:H]),k_norm(qkv[:,H:H+H_k])
+        qkv[:,:H+H_k] = rotate(qkv[:,:H+H_k], cos, sin)
+        kv[:,:,:,self.t] = qkv[:,H:].view(R, 2, H_k, D).transpose(0, 1)
+        seen = self.look((qkv[:,:H].float()*D**-.5).view(R*H_k, -1, D), kv.flatten(1, 2)[:,:,:self.t+1], prompt)
         x = torch.addmm(x, seen.view(R, -1).to(x.dtype), Wo)
         h = unit(x, self.floor)
         x = torch.addmm(x, F.silu(h@Wg).mul_(h@Wu), Wd)
     self.t,self.position = self.t + 1,self.position + 1
     return unit(x, self.floor)@self.head
 
-# %% ../nbs/04_engine.ipynb #04-50e1de64
+# %% ../nbs/04_engine.ipynb #04-5a0fa855
 @patch
 def settle(self:PackedEngine): # After rows have come or gone
-    unit = (self.group[:,None]*self.kv_heads + torch.arange(self.kv_heads)).flatten()
-    _,self.rows,self.slot = arrange(unit, self.groups*self.kv_heads)
+    line = (self.group[:,None]*self.kv_heads + torch.arange(self.kv_heads)).flatten() # Of each row's key heads
+    self.members,self.slot = arrange(line, self.groups*self.kv_heads)
     self.caches = [o[:,:len(self.group)] for o in self.own]
 
 @patch

@@ -203,7 +203,7 @@ class MemoryConfig(Settings):
     load_in_8bit: bool = False      # Hold them in 8 bits
     device: str = 'auto'            # 'auto', 'cpu', 'cuda', 'cuda:1'
     dtype: Literal['auto','float32','bfloat16'] = 'auto' # Weights; auto: bfloat16 on a GPU, float32 without
-    micro_batch_size: int|None = None # Completions of full length in one forward and backward pass, of a group or whole groups; None: as many as fit
+    micro_batch_size: int|None = None # Completions in one forward and backward pass: so many as long as the longest, or more that are shorter, or whole groups; None: as many as fit
     gradient_checkpointing: bool|None = None # Recompute activations in the backward pass; None: where memory asks for it
     offload_reference: bool = False # Keep the reference off the GPU between uses
     limits = GRPOConfig.all_limits()

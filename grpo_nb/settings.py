@@ -180,7 +180,7 @@ class RecordSettings(Settings):
     dtype: Literal['auto','float32','bfloat16'] = 'auto' # Weights; auto: bfloat16 on a GPU, float32 without
     num_processes: int = 1          # Processes that train together on each machine, one for each GPU; under Slurm on every node of the job
     num_threads: int|None = None    # torch's CPU threads in each process; None: torch's choice
-    micro_batch_size: int|None = None # Completions of full length in one forward and backward pass, of a group or whole groups; None: as many as fit
+    micro_batch_size: int|None = None # Completions in one forward and backward pass: so many as long as the longest, or more that are shorter, or whole groups; None: as many as fit
     gradient_checkpointing: bool|None = None # Recompute activations in the backward pass; None: where memory asks for it
     offload_reference: bool = False # Keep the reference off the GPU between uses
     rehearse: bool|None = None      # Run a step at its worst before the first one, so that memory fails at once; None: on a GPU

@@ -143,7 +143,7 @@ def planned(
     rows,again = plan_rows(model, prompt, new, G, free, asked, cfg.gradient_checkpointing, most)
     return replace(cfg, micro_batch_size=rows, gradient_checkpointing=again)
 
-# %% ../nbs/10_step.ipynb #10-5aadf2db
+# %% ../nbs/10_step.ipynb #10-4912c84e
 def shape_of(
     ro:Rollout, # What is to be learned from
     G:int, # Rows of a group
@@ -164,17 +164,18 @@ def portions(
 
 def micro_batches(
     ro:Rollout, # A rollout
-    size:int, # Rows of a micro-batch: so many of the longest, or more that are shorter
+    size:int, # Rows of a micro-batch: so many as long as the longest of all, or more that are shorter
     G:int, # Rows of a group, adjacent
     groups:list=None, # Which ones; None: all
 ): # Pairs: row numbers, and (prompt_ids, prompt_mask, completion_ids, mask) trimmed to the longest of these rows
     "Cut a rollout into micro-batches: rows of a group that are of similar length, or whole groups."
     lengths,groups = ro.mask.sum(1),list(range(len(ro)//G)) if groups is None else groups
-    at_once,tokens = max(1, size//G),(lengths + ro.prompt_mask.sum(1)).int()
+    at_once,longest = max(1, size//G),int(lengths.max())
     for some in (groups[i:i+at_once] for i in range(0, len(groups), at_once)):
         order = torch.cat([lengths[g*G:(g+1)*G].argsort(stable=True) + g*G for g in some])
-        for rows in order.split([len(order)] if size >= G else portions(tokens[order].tolist(), size*int(tokens.max()))):
-            T,P = int(lengths[rows].max()),int(ro.prompt_mask[rows].sum(1).max())
+        P = int(ro.prompt_mask[order].sum(1).max())
+        for rows in order.split([len(order)] if size >= G else portions((P + lengths[order]).int().tolist(), size*(P + longest))):
+            T = int(lengths[rows].max())
             yield rows,(ro.prompt_ids[rows,-P:], ro.prompt_mask[rows,-P:], ro.completion_ids[rows,:T], ro.mask[rows,:T])
 
 # %% ../nbs/10_step.ipynb #24-b46479ab

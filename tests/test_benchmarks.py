@@ -25,9 +25,9 @@ def test_halves_are_exact(script, tmp_path): # They compare tokens and gradients
     _, (result,) = run(script, '--model', 'tiny', *SIZE, out=tmp_path)
     assert result['greedy']['distinct'] > 1 if script == 'decode' else result['gradient']['error'] <= 1e-5
 
-def test_parts_of_a_step_add_up(tmp_path):
+def test_parts_of_a_step(tmp_path):
     _, (result,) = run('parts', '--model', 'tiny', *SIZE, out=tmp_path)
-    for half in result['parts'].values(): assert half['matrix products'] > 0 and half['attention'] > 0 and all(s >= 0 for s in half.values())
+    for half in result['parts'].values(): assert all(s > 0 for s in half.values()), half # The last is what is left of the time: below 0 if something were counted twice
 
 def test_growth_has_laws(tmp_path):
     sizes = '--models tiny --completions 8 16 --lengths 8 12 --new 8 --group 4 --prompts 2 --repeats 1'.split()
