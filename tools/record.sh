@@ -13,6 +13,7 @@ fi
 
 # OpenMP threads that spin while they wait slow a busy machine down five- to tenfold; read when torch is first imported
 export OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0
+unset PYTHONDONTWRITEBYTECODE  # else every process compiles its libraries anew
 
 papermill=${PAPERMILL:-.venv/bin/papermill}
 command -v "$papermill" >/dev/null || papermill=papermill
