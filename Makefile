@@ -1,6 +1,6 @@
 # `make help` lists the commands. Nothing needs to be installed first but Python 3.10+ (or uv).
 SHELL   := /bin/bash
-# containers often say that no bytecode is to be kept: each process would then compile its libraries anew, which takes longer than all else of a short one
+# containers often forbid bytecode: each process would compile its libraries anew, which takes longer than importing them
 unexport PYTHONDONTWRITEBYTECODE
 RUN     ?= grpo
 ARGS    ?=
