@@ -35,7 +35,7 @@ from grpo_nb.provenance import code_state
 from grpo_nb.rewards import format_ok, grade, reward_function
 from grpo_nb.rollouts import Rollout, _stop_ids, generate
 from grpo_nb.settings import GRPOConfig
-from grpo_nb.step import Batch, update
+from grpo_nb.step import Batch, update, worth_keeping
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -202,10 +202,10 @@ class Work:
         stops = sorted(_stop_ids(self.model, self.tok), key=lambda t: t != self.tok.eos_token_id) # What ends a completion here first
         return ending(self.lengths(k), stops, self.device)
 
-    def sample(self, model, k, engine='auto'):
+    def sample(self, model, k, engine='auto', passed=None):
         "Our rollout of repeat `k`."
         a = self.args
-        with self.ending(k): return generate(model, self.tok, self.prompts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k, engine=engine)
+        with self.ending(k): return generate(model, self.tok, self.prompts, n=a.group, temperature=a.temperature, max_new_tokens=a.new, seed=1000*a.seed + k, engine=engine, passed=passed)
 
     def hf_sample(self, model, k, **kwargs):
         "The plain loop's rollout; `k` seeds it."
@@ -213,31 +213,36 @@ class Work:
         torch.manual_seed(1000*a.seed + k)
         with self.ending(k): return hf_generate(model, self.tok, self.prompts, a.group, a.new, a.temperature, **kwargs)
 
-    def batch(self, ro, k):
+    def kept(self, model):
+        "As in training: a list for what sampling leaves to the update, or None."
+        return [] if worth_keeping(self.cfg, model, self.args.prompts) else None
+
+    def batch(self, ro, k, passed=None):
         "A rollout with its rewards, as `sample_batch` would return it."
         grades = [grade(t, p, 'zero-shot', truncated=bool(c)) for t, p, c in zip(ro.texts, self.problems, ro.truncated)]
         formed = [format_ok(t, 'zero-shot') for t in ro.texts]
         rewards = torch.tensor(graded(ro.texts, self.problems, self.args.group, k))
-        return Batch(ro, self.problems, grades, formed, group_advantages(rewards, self.args.group).to(ro.mask.device), 'zero-shot')
+        return Batch(ro, self.problems, grades, formed, group_advantages(rewards, self.args.group).to(ro.mask.device), 'zero-shot', passed[0] if passed else None)
 
 
 class Loop:
     "A contender with a model of its own: `step(k)` samples, grades and updates once."
-    def __init__(self, work, sample, update):
-        self.work, self.sample, self.update = work, sample, update
+    def __init__(self, work, sample, update, keep=False):
+        self.work, self.sample, self.update, self.keep = work, sample, update, keep
         self.model = copy.deepcopy(work.model)
         self.optimizer = make_optimizer(self.model, LEARNING_RATE, 'adamw')
 
     def step(self, k):
         clock = Clock(self.work.device)
-        ro = self.sample(self.model, k)
+        passed = self.work.kept(self.model) if self.keep else None
+        ro = self.sample(self.model, k, **dict(passed=passed) if self.keep else {})
         rollout = clock.lap()
-        self.update(self.work.cfg, self.model, self.work.reference, self.optimizer, self.work.batch(ro, k), k + 1)
+        self.update(self.work.cfg, self.model, self.work.reference, self.optimizer, self.work.batch(ro, k, passed), k + 1)
         learn = clock.lap()
         return dict(s=rollout['s'] + learn['s'], wall_s=rollout['wall_s'] + learn['wall_s'], tokens=int(ro.mask.sum()),
                     rollout_s=rollout['s'], update_s=learn['s'], lengths=ro.mask.sum(1).int().tolist())
 
-def ours(work): return Loop(work, work.sample, update)
+def ours(work): return Loop(work, work.sample, update, keep=True)
 def plain(work): return Loop(work, work.hf_sample, plain_update)
 
 

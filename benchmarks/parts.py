@@ -33,8 +33,9 @@ def main(argv=None):
     loop, rows = ours(work), []
     for k in range(2): loop.step(k) # Warm
     for k in range(2, a.repeats + 2):
-        rollout, ro = spent(lambda: work.sample(loop.model, k))
-        batch = work.batch(ro, k)
+        passed = work.kept(loop.model)
+        rollout, ro = spent(lambda: work.sample(loop.model, k, passed=passed))
+        batch = work.batch(ro, k, passed)
         rows.append((rollout, spent(lambda: update(work.cfg, loop.model, work.reference, loop.optimizer, batch, k + 1))[0]))
     parts = {half: {n: median(r[i][n] for r in rows) for n in rows[0][0]} for i, half in enumerate(('rollout', 'update'))}
     print(f'{a.model}, {a.prompts} x {a.group} completions of up to {a.new} tokens, {a.dtype}, medians of {a.repeats}; the profiler costs some itself')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ENGINES', 'Slots', 'slots_for', 'GraphEngine', 'choose_engine']
 
-# %% ../nbs/04_graph.ipynb #03-3b25e443
+# %% ../nbs/04_graph.ipynb #04-d22d164a
 import weakref
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,9 @@ from .attention import KERNELS, repeat_heads
 from .bits import bits_of
 from .decoder import hidden_states, rms_norm, rope, why_not
 from .engine import PackedEngine, PlainEngine
+from .engine_compiled import CompiledEngine
 from .fused import LARGE, MANY, Recorded, fused_token, joined_maps, one_token
+from .passes import why_not_compiled
 
 # %% ../nbs/04_graph.ipynb #07-43e8eb34
 class Slots:
@@ -119,14 +121,15 @@ class GraphEngine:
         s.column.copy_(old.column)
         return order
 
-# %% ../nbs/04_graph.ipynb #04-5b995431
-ENGINES = dict(plain=PlainEngine, packed=PackedEngine, graph=GraphEngine)
+# %% ../nbs/04_graph.ipynb #04-fbb278fc
+ENGINES = dict(plain=PlainEngine, packed=PackedEngine, compiled=CompiledEngine, graph=GraphEngine)
 
 def choose_engine(
     model:nn.Module, # The policy
 )->str: # A key of `ENGINES`
     "The fastest engine that computes what the model computes."
     if why_not(model): return 'plain'
+    if not why_not_compiled(model): return 'compiled'
     names = lambda l: [getattr(l.self_attn, k) for k in ('q_proj', 'k_proj', 'v_proj', 'o_proj')] + [getattr(l.mlp, k) for k in ('gate_proj', 'up_proj', 'down_proj')]
     layers,head = [names(l) for l in model.get_decoder().layers],model.get_output_embeddings()
     bare = [getattr(m, 'base_layer', m) for ms in [*layers, [head]] for m in ms]

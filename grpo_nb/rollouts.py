@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Rollout', 'generate', 'full_logps']
 
-# %% ../nbs/04_rollouts.ipynb #03-2ba2922a
+# %% ../nbs/04_rollouts.ipynb #04-ffd4c584
 from dataclasses import dataclass
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from .draws import darts
 from .engine import sample
 from .graph import ENGINES, choose_engine
 from .models import generate_mode
+from .passes import why_not_compiled
 from .rewards import literal
 
 # %% ../nbs/04_rollouts.ipynb #08-111f97f0
@@ -54,7 +55,7 @@ def _cut_at_end(ids, logps, stops, pad): # Rows cut after their first end: ids, 
     mask, truncated = mask[:,:T], ~end.any(1)
     return ids[:,:T].masked_fill(~mask, pad), mask.float(), logps[:,:T].masked_fill(~mask, 0), truncated
 
-# %% ../nbs/04_rollouts.ipynb #04-6f919cc2
+# %% ../nbs/04_rollouts.ipynb #04-3fafe5c9
 @torch.no_grad()
 def generate(
     model:torch.nn.Module, # The policy, in whatever mode
@@ -67,7 +68,8 @@ def generate(
     top_k:int=0, # Tokens to keep; 0 keeps all
     top_p:float=1., # Probability to keep; 1 keeps all
     coming:list=None, # How often each prompt came before, where this is a part of a larger call
-    engine:str='auto', # 'plain', 'packed', 'graph'; auto: the fastest for this model and device
+    engine:str='auto', # 'plain', 'packed', 'compiled', 'graph'; auto: the fastest for this model and device
+    passed:list=None, # Where the compiled engine puts a `Passed`: what the layers computed, for the update
 )->Rollout: # len(prompts)*n rows
     "Sample `n` completions of each prompt."
     if isinstance(prompts, str) or not len(prompts): raise ValueError(f'prompts={prompts!r}; allowed: a list of at least one string')
@@ -75,14 +77,18 @@ def generate(
                                    ('seed', seed, 0, np.inf), ('top_k', top_k, 0, np.inf), ('top_p', top_p, 1e-6, 1)):
         if not low<=value<=high: raise ValueError(f'{name}={value!r}; allowed: {low} to {high}')
     if engine != 'auto' and engine not in ENGINES: raise ValueError(f"engine={engine!r}; allowed: 'auto', {', '.join(map(repr, ENGINES))}")
+    if engine == 'compiled' and (why := why_not_compiled(model)): raise ValueError(f"engine='compiled' cannot run this model: {why}")
     enc = tokenizer(list(prompts), padding=True, padding_side='left', add_special_tokens=False, return_tensors='pt').to(model.device)
     stops = torch.tensor(_stop_ids(model, tokenizer), device=model.device)
     prompt_ids, prompt_mask = (enc[o].repeat_interleave(n, 0) for o in ('input_ids', 'attention_mask'))
     u = darts(seed, list(prompts), n, max_new_tokens, coming).to(model.device)
     cut = dict(top_k=top_k, top_p=top_p) if top_k or top_p < 1 else {}
     with generate_mode(model):
-        make = ENGINES[choose_engine(model) if engine == 'auto' else engine]
-        ids, logps = sample(make(model, enc.input_ids, enc.attention_mask, n, max_new_tokens), u, stops, temperature, **cut)
+        name = choose_engine(model) if engine == 'auto' else engine
+        keep = dict(keep=True) if name == 'compiled' and passed is not None else {}
+        made = ENGINES[name](model, enc.input_ids, enc.attention_mask, n, max_new_tokens, **keep)
+        ids, logps = sample(made, u, stops, temperature, **cut)
+    if keep: passed.append(made.passed())
     ids, mask, logps, truncated = _cut_at_end(ids, logps, stops, tokenizer.pad_token_id)
     texts = tokenizer.batch_decode([r[:k] for r, k in zip(ids.tolist(), mask.sum(1).int().tolist())], skip_special_tokens=True)
     return Rollout(prompt_ids, prompt_mask, ids, mask, logps, texts, truncated)
