@@ -18,14 +18,15 @@ def rms_norm(
     "Root mean square normalisation (Zhang and Sennrich, arXiv:1910.07467)."
     return F.rms_norm(x, x.shape[-1:], norm.weight, norm.variance_epsilon)
 
-# %% ../nbs/04_decoder.ipynb #09-f04d3f57
+# %% ../nbs/04_decoder.ipynb #04-07e80b65
 def rope(
     model, # Causal language model of the library
     position:torch.Tensor, # (N,) counted from 0
+    like:torch.Tensor=None, # Of the type that is wanted; None: the weights'
 ): # Cosines and signed sines, each (N, 1, D)
     "The rotation of each position."
     decoder = model.get_decoder()
-    cos,sin = decoder.rotary_emb(decoder.norm.weight[:1], position[None])
+    cos,sin = decoder.rotary_emb(decoder.norm.weight[:1] if like is None else like, position[None])
     a,b = sin[0].chunk(2, -1)
     return cos[0,:,None],torch.cat([-a, b], -1)[:,None]
 

@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from torch import nn
 from .passes import Compiled, Trace, forward, up
 
-# %% ../nbs/04_engine_compiled.ipynb #04-cd46091c
+# %% ../nbs/04_engine_compiled.ipynb #04-be117e8f
 class Passed(NamedTuple):
     "What went through the layers in sampling."
     trace:Trace # Activations
@@ -34,6 +34,7 @@ class Passed(NamedTuple):
         "For a micro-batch."
         return self._replace(prompts=[self.prompts[g] for g in dict.fromkeys((rows//G).tolist())], places=self.places[rows])
 
+# %% ../nbs/04_engine_compiled.ipynb #04-504cf650
 class CompiledEngine:
     "Sampling by passes by hand; arguments as for `PlainEngine`."
     look_every = 1
@@ -48,7 +49,7 @@ class CompiledEngine:
         self.prompt = [(e(B, K, D, self.P), e(B, K, self.P, D)) for _ in range(L)]
         self.own = [(e(R, K, D, self.T), e(R, K, self.T, D)) for _ in range(L)]
         forward(c, prompt_ids[read], (read.cumsum(1) - 1)[read], [(m,) for m in lens.tolist()], self.trace, self.prompt)
-        self.turns,self.head = c.turns(self.P + length),model.get_output_embeddings().weight.detach().T
+        self.turns,self.head = c.turns(self.P + length),model.get_output_embeddings().weight.detach().float().T
         self.h,self.y,self.s = e(R, d),e(R, F),e(H//K*(self.P + self.T))
         self.logits = self.score(self.trace.x[-1], lens.cumsum(0) - 1, B).repeat_interleave(n, 0)
         self.row,self.group,self.t,self.places = torch.arange(R),torch.arange(B).repeat_interleave(n),0,torch.full((R, length), -1)
@@ -58,12 +59,12 @@ class CompiledEngine:
         self.c.k.norm(x, at, self.c.norm, self.h, None, N, self.c.eps)
         return self.h[:N]@self.head
 
-# %% ../nbs/04_engine_compiled.ipynb #04-f8c91cd5
+# %% ../nbs/04_engine_compiled.ipynb #04-5a66ac04
 @patch
 def step(self:CompiledEngine, new): # Tokens (R,); the next logits (R, V)
         c,R,first = self.c,len(new),self.n if self.kept else 0
         here,h,y = slice(first, first + R),self.h[:R],self.y[:R]
-        torch.index_select(c.embed.weight.detach(), 0, new, out=self.trace.x[0][here])
+        torch.index_select(c.embed, 0, new, out=self.trace.x[0][here])
         for i,w in enumerate(c.layers):
             x,qkv,o,l,m,ab = self.trace.of(i, here)
             c.k.norm(x, None, w.before, h, None, R, c.eps)

@@ -46,7 +46,7 @@ def in_order(
     order = torch.cat(apart(lens))
     return states(c, ids[order], position[order], lens, t, at if at is None else at[order])[order.argsort()]
 
-# %% ../nbs/05_packing.ipynb #05-f4ff200b
+# %% ../nbs/05_packing.ipynb #05-3b4f4d31
 def packed_logps(
     model,                       # Causal language model of the library, of a kind that `why_not` has nothing against, or a `Compiled`
     prompt_ids:torch.Tensor,     # Left-padded, the same prompt in each row of a group, (R, P)
@@ -61,13 +61,14 @@ def packed_logps(
 ): # Log-probs (R, T) float32, 0 where `mask` is 0; or the pair (log-probs, entropies)
     "What `token_logps` gives, with each prompt read once and nothing padded."
     by_hand,model = (model, model.model) if isinstance(model, Compiled) else (None, model)
+    if recompute: by_hand = None
     prompts,fed,position,lens,source = pack(prompt_mask, mask, groups)
     ids,said = torch.cat([prompt_ids[::len(mask)//groups][prompts], completion_ids[fed]]),mask > 0
-    if by_hand and not recompute:
+    if by_hand:
         h = in_order(by_hand, ids, position, lens, passed and torch.cat([*passed.prompts, passed.places[:,:mask.shape[1]][fed]]), passed)
     else: h = hidden_states(model, ids, position, lambda i,*qkv: group_attention(*qkv, lens), recompute)
     h = h.index_select(0, source)
-    res = gather_logps(model.get_output_embeddings()(h), completion_ids[said], temperature, return_entropy)
+    res = gather_logps((by_hand.head if by_hand else model.get_output_embeddings())(h), completion_ids[said], temperature, return_entropy)
     back = lambda t: t.new_zeros(mask.shape).masked_scatter(said, t)
     return tuple(map(back, res)) if return_entropy else back(res)
 

@@ -27,7 +27,8 @@ def test_halves_are_exact(script, tmp_path): # They compare tokens and gradients
 
 def test_parts_of_a_step(tmp_path):
     _, (result,) = run('parts', '--model', 'tiny', *SIZE, out=tmp_path)
-    for half in result['parts'].values(): assert all(s > 0 for s in half.values()), half # The last is what is left of the time: below 0 if something were counted twice
+    loops = result['parts']['rollout']['norms and gates in C'] > 0 # Else there is no compiler
+    for half in result['parts'].values(): assert all(s > 0 or k == 'norms and gates in C' and not loops for k, s in half.items()), half # The last is what is left of the time: below 0 if something were counted twice
 
 def test_growth_has_laws(tmp_path):
     sizes = '--models tiny --completions 8 16 --lengths 8 12 --new 8 --group 4 --prompts 2 --repeats 1'.split()
