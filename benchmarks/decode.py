@@ -1,6 +1,7 @@
 """Sampling alone, in turn: Hugging Face's `generate` on repeated prompts, its modules with the prompt read once and finished rows dropped, and our engine."""
 from statistics import median
 from common import (Clock, Work, build, copy_rate, floor, generate, hf_generate, matmul_rate, parse, parser, prompts, save, show, torch)
+from grpo_nb.graph import choose_engine
 
 
 @torch.no_grad()
@@ -26,6 +27,7 @@ def main(argv=None):
     work, rates = Work(a), []
     shared = lambda model, k: work.sample(model, k, engine='plain')
     ways = {'ours': work.sample, 'prompt once, rows dropped': shared, 'hf': work.hf_sample}
+    if choose_engine(work.model) == 'compiled': ways['by torch'] = lambda model, k: work.sample(model, k, engine='packed')
     if a.static: ways['hf static'] = lambda model, k: work.hf_sample(model, k, cache_implementation='static')
     rows = {n: [] for n in ways}
     for k in range(a.repeats + 1):

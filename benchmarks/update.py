@@ -1,16 +1,28 @@
-"""The update alone, reference and optimizer included, on the same completions, in turn: the plain loop, padded groups, ours."""
+"""The update alone, reference and optimizer included, on the same completions, in turn: the plain loop, padded groups, packed groups by autograd and by hand, ours."""
 import copy
+from dataclasses import replace
 from unittest.mock import patch
 from statistics import median
 from common import (LEARNING_RATE, Clock, Work, floor, make_optimizer, matmul_rate, parse, parser, plain_backward, plain_update,
                     save, show, torch, train_mode, update)
 from grpo_nb.packing import score
+from grpo_nb.passes import why_not_compiled
 from grpo_nb.step import backward, lessons_of, micro_batches, overall, planned, shape_of
 
 
+def nothing_kept(cfg, model, reference, optimizer, batch, step):
+    "Our update where sampling has left nothing."
+    return update(cfg, model, reference, optimizer, replace(batch, passed=None), step)
+
+
+def by_autograd(*args):
+    "Our update without passes by hand."
+    with patch('grpo_nb.packing.why_not_compiled', lambda model: 'on purpose'): return nothing_kept(*args)
+
+
 def padded(*args):
-    "Our update without packing: padded groups, but logits for completions only and nothing recomputed."
-    with patch('grpo_nb.packing.why_not', lambda model: 'padded on purpose'): return update(*args)
+    "Our update without packing either: padded groups, but logits for completions only and nothing recomputed."
+    with patch('grpo_nb.packing.why_not', lambda model: 'on purpose'): return by_autograd(*args)
 
 
 @torch.no_grad()
@@ -47,17 +59,20 @@ def main(argv=None):
     allowed = 1e-5 if a.device == 'cpu' else 1e-4 # of the float32 gradient
     work, rates = Work(a), []
     if a.beta: shake(work.reference)
-    error = gradients(work, work.batch(work.sample(work.model, 0), 0))
+    passed = work.kept(work.model)
+    error = gradients(work, work.batch(work.sample(work.model, 0, passed=passed), 0, passed))
     print('gradient: relative error {error:.2g}, norm {norm:.3g}, losses {loss:.6g} and {plain_loss:.6g}'.format(**error))
     for what, is_ in (("the gradient's relative error", error['error']), ("the losses' difference", error['loss_error'])):
         assert a.dtype != 'float32' or is_ <= allowed, f'{what} {is_:.2g} should be at most {allowed:.2g}'
-    ways = dict(ours=update, padded=padded, plain=plain_update)
+    by_hand = {'nothing kept': nothing_kept, 'by autograd': by_autograd} if not why_not_compiled(work.model) else {}
+    ways = dict(ours=update, **by_hand, padded=padded, plain=plain_update)
     rows, refs = {n: [] for n in ways}, []
     models = {n: copy.deepcopy(work.model) for n in ways}
     optimizers = {n: make_optimizer(m, LEARNING_RATE, 'adamw') for n, m in models.items()}
     for k in range(a.repeats + 1):
         rates.append(matmul_rate(work.model.config, a.device, work.dtype))
-        batch = work.batch(work.sample(work.model, k), k)
+        passed = work.kept(models['ours'])
+        batch = work.batch(work.sample(models['ours'], k, passed=passed), k, passed)
         for n, learn in ways.items():
             clock = Clock(a.device)
             learn(work.cfg, models[n], work.reference, optimizers[n], batch, k + 1)

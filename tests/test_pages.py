@@ -2,7 +2,7 @@
 import multiprocessing, os, re, sys
 import matplotlib.pyplot as plt, pytest
 from matplotlib.backend_bases import FigureCanvasBase
-import grpo_nb.eval, grpo_nb.memory  # torch, transformers, statsmodels and the like
+import grpo_nb.eval, grpo_nb.kernels, grpo_nb.memory  # torch, transformers, statsmodels and the like
 from execnb.nbio import mk_cell, new_nb, write_nb
 from nbdev.config import get_config
 from nbdev.test import test_nb as run_page
@@ -24,20 +24,21 @@ def watch_figures(found):
         return drawn
     FigureCanvasBase.print_figure = watched
 
-def forked(page, outputs, log):
+def forked(page, outputs, log, env):
     "Run a page as `nbdev_test` does and say by the exit code whether it passed, with all its figures labelled."
     sys.stdout = sys.stderr = open(log, 'a', buffering=1)  # pytest has put its own in their places
     for fd in (1, 2): os.dup2(sys.stdout.fileno(), fd)
-    os.environ['GRPO_OUTPUTS'] = str(outputs)
+    os.environ.update(env, GRPO_OUTPUTS=str(outputs))
+    grpo_nb.kernels._built.cache_clear()
     watch_figures(found := [])
     passed, _ = run_page(page, skip_flags=get_config().tst_flags.split(), basepath=ROOT)
     if found: print(f'{page.name} has figures without labels: {", ".join(dict.fromkeys(found))}')
     sys.stdout.flush()
     os._exit(not passed or bool(found))
 
-def run_alone(page, folder):
+def run_alone(page, folder, **env):
     "Exit code and log of a page that has a process of its own."
-    child = multiprocessing.get_context('fork').Process(target=forked, args=(page, folder, folder/'log'))
+    child = multiprocessing.get_context('fork').Process(target=forked, args=(page, folder, folder/'log', env))
     child.start(); child.join(timeout=600)
     if child.is_alive(): child.kill()
     return child.exitcode, (folder/'log').read_text()[-4000:]
@@ -54,3 +55,9 @@ def test_figures_without_labels_are_noticed(labels, passes, tmp_path):
     write_nb(shown, page := tmp_path/'page.ipynb')
     code, log = run_alone(page, tmp_path)
     assert (code == 0) == passes and ('y axis' in log) != passes, log
+
+COMPILED = '04_decoder_kernels', '04_decoder_passes', '04_engine_compiled', '04_graph', '04_rollouts', '05_packing', '10_step', '11_memory'
+@pytest.mark.parametrize('page', pages := [p for p in PAGES if p.stem in COMPILED], ids=names(pages))
+def test_page_runs_without_a_compiler(page, tmp_path):
+    code, log = run_alone(page, tmp_path, CC=str(tmp_path/'none'))
+    assert code == 0, log
