@@ -4,7 +4,8 @@ from collections import Counter
 from statistics import median
 from torch.profiler import ProfilerActivity, profile, record_function
 from common import Work, ours, parse, parser, save, table, update
-from grpo_nb.kernels import Shape, kernels
+from grpo_nb.kernels import Shape
+from grpo_nb.loops import kernels
 from grpo_nb.passes import why_not_compiled
 
 ATTENTION, LOOPS, ELSE, OUTSIDE = 'attention', 'norms and gates in C', 'other arithmetic', 'outside operations'

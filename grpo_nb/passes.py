@@ -6,14 +6,15 @@
 __all__ = ['NARROW', 'why_not_compiled', 'Compiled', 'widths', 'Trace', 'trace_bytes', 'up', 'forward', 'backward', 'Layers',
            'states']
 
-# %% ../nbs/04_decoder_passes.ipynb #04-e64b69a6
+# %% ../nbs/04_decoder_passes.ipynb #04-df73f822
 import weakref
 from types import SimpleNamespace
 import torch
 from torch.nn.functional import linear
 from torch import nn
 from .decoder import rope, why_not
-from .kernels import Shape, kernels, why_no_kernels
+from .kernels import Shape
+from .loops import kernels, why_no_kernels
 
 # %% ../nbs/04_decoder_passes.ipynb #04-f446d8b8
 NARROW = 256 # Hidden size up to which weights in bfloat16 are widened

@@ -29,7 +29,7 @@ def forked(page, outputs, log, env):
     sys.stdout = sys.stderr = open(log, 'a', buffering=1)  # pytest has put its own in their places
     for fd in (1, 2): os.dup2(sys.stdout.fileno(), fd)
     os.environ.update(env, GRPO_OUTPUTS=str(outputs))
-    grpo_nb.kernels._built.cache_clear()
+    grpo_nb.kernels.built.cache_clear()
     watch_figures(found := [])
     passed, _ = run_page(page, skip_flags=get_config().tst_flags.split(), basepath=ROOT)
     if found: print(f'{page.name} has figures without labels: {", ".join(dict.fromkeys(found))}')
@@ -56,7 +56,7 @@ def test_figures_without_labels_are_noticed(labels, passes, tmp_path):
     code, log = run_alone(page, tmp_path)
     assert (code == 0) == passes and ('y axis' in log) != passes, log
 
-COMPILED = '04_decoder_kernels', '04_decoder_passes', '04_engine_compiled', '04_graph', '04_rollouts', '05_packing', '10_step', '11_memory'
+COMPILED = '04_decoder_kernels', '04_decoder_loops', '04_decoder_passes', '04_engine_compiled', '04_graph', '04_rollouts', '05_packing', '10_step', '11_memory'
 @pytest.mark.parametrize('page', pages := [p for p in PAGES if p.stem in COMPILED], ids=names(pages))
 def test_page_runs_without_a_compiler(page, tmp_path):
     code, log = run_alone(page, tmp_path, CC=str(tmp_path/'none'))
