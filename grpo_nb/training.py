@@ -7,7 +7,7 @@ __all__ = ['HELD_OUT', 'MAY_CHANGE', 'AT_ONCE', 'evaluation_problems', 'begin', 
            'stop_button', 'log_line', 'LiveFigure', 'time_to_stop', 'ready', 'sampler', 'loop', 'steady', 'train',
            'main', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #03-ebf14e94
+# %% ../nbs/10_training.ipynb #10-b44b110d
 import os, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,6 +18,7 @@ from ipywidgets import Button, Widget
 from tqdm.auto import tqdm
 from transformers.utils import logging
 from .checkpoint import PLAN, check_beginning, note_saved, restore, save
+from .graph import choose_engine
 from .lookup import preset_for
 from .lora import add_adapter, check_peft
 from .models import check_device, check_model, load_model, load_reference, load_tokenizer
@@ -181,7 +182,7 @@ def time_to_stop(
     return should_stop(run.eval_rows, run.metrics, cfg.stop_when, cfg.prompt_format,
                        looks=-(-cfg.iterations//(cfg.eval_every or cfg.log_every)), max_new_tokens=cfg.max_new_tokens)
 
-# %% ../nbs/10_training.ipynb #31-f95c779b
+# %% ../nbs/10_training.ipynb #10-c472e6e5
 def ready(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -200,7 +201,7 @@ def ready(
         t0,cfg = time.perf_counter(),rehearsal(cfg, model, tok, ref)
         cfg = replace(cfg, micro_batch_size=min(everyone(cfg.micro_batch_size)))
         tqdm.write(f'the longest step fits in micro-batches of {cfg.micro_batch_size}: tried in {time.perf_counter() - t0:.0f} s')
-    run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN})
+    run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN}, engine='vllm' if cfg.rollout == 'vllm' else choose_engine(model))
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
 # %% ../nbs/10_training.ipynb #33-799021bf
