@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ENGINES', 'Slots', 'slots_for', 'GraphEngine', 'choose_engine']
 
-# %% ../nbs/04_graph.ipynb #04-d22d164a
+# %% ../nbs/04_graph.ipynb #04-8f6064c2
 import weakref
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from .decoder import hidden_states, rms_norm, rope, why_not
 from .engine import PackedEngine, PlainEngine
 from .engine_compiled import CompiledEngine
 from .fused import LARGE, MANY, Recorded, fused_token, joined_maps, one_token
-from .passes import why_not_compiled
+from .passes import linears, why_not_compiled
 
 # %% ../nbs/04_graph.ipynb #07-43e8eb34
 class Slots:
@@ -121,7 +121,7 @@ class GraphEngine:
         s.column.copy_(old.column)
         return order
 
-# %% ../nbs/04_graph.ipynb #04-fbb278fc
+# %% ../nbs/04_graph.ipynb #04-2e47c659
 ENGINES = dict(plain=PlainEngine, packed=PackedEngine, compiled=CompiledEngine, graph=GraphEngine)
 
 def choose_engine(
@@ -130,8 +130,7 @@ def choose_engine(
     "The fastest engine that computes what the model computes."
     if why_not(model): return 'plain'
     if not why_not_compiled(model): return 'compiled'
-    names = lambda l: [getattr(l.self_attn, k) for k in ('q_proj', 'k_proj', 'v_proj', 'o_proj')] + [getattr(l.mlp, k) for k in ('gate_proj', 'up_proj', 'down_proj')]
-    layers,head = [names(l) for l in model.get_decoder().layers],model.get_output_embeddings()
+    layers,head = [linears(l) for l in model.get_decoder().layers],model.get_output_embeddings()
     bare = [getattr(m, 'base_layer', m) for ms in [*layers, [head]] for m in ms]
     if not all(type(m) is nn.Linear or bits_of(m) for m in bare): return 'plain'
     if model.device.type == 'cuda': return 'graph'

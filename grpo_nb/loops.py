@@ -10,10 +10,10 @@ import torch
 from . import kernels as between
 from .kernels import Kernels, Shape, built
 
-# %% ../nbs/04_decoder_loops.ipynb #04-59185b9e
+# %% ../nbs/04_decoder_loops.ipynb #04-5ae1db5c
 SOURCE = between.SOURCE + r'''
 enum { G = H/K, W = (H + 2*K)*D, E = D/L }; // Query heads of a key head; numbers of a query, key and value; vectors of a head
-static inline int up(int n) { return (n + L - 1)/L*L; }
+static inline int whole(int n) { return (n + L - 1)/L*L; }
 static inline float top(vec v) { float s = v[0]; for (int i = 1; i < L; i++) s = v[i] > s ? v[i] : s; return s; }
 static inline void turn(const float* x, const float* t, float f, float* y) { // By cosines and signed sines, and times f
   for (int j = 0, h = D/2; j < h; j++) { y[j] = f*(x[j]*t[j] + x[j + h]*t[D + j]); y[j + h] = f*(x[j + h]*t[j + h] + x[j]*t[D + j + h]); }
@@ -42,11 +42,11 @@ static inline void mix(const float* p, int width, const float* v, int n, float* 
 }
 '''
 
-# %% ../nbs/04_decoder_loops.ipynb #04-961340e3
+# %% ../nbs/04_decoder_loops.ipynb #04-aa531214
 SOURCE += r'''
 typedef struct { const float *k, *v; int stride, n; } keys; // Keys (D, stride), values (stride, D), how many are seen
 static inline void look(const float* q, keys a, keys b, float* s, int width, float* o, float* l) { // G queries (G, D), scaled
-  int m = up(a.n), end = m + up(b.n);
+  int m = whole(a.n), end = m + whole(b.n);
   scores(q, a.k, a.stride, a.n, s, width);
   scores(q, b.k, b.stride, b.n, s + m, width);
   for (int g = 0; g < G; g++) {

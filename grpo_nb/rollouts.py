@@ -55,7 +55,7 @@ def _cut_at_end(ids, logps, stops, pad): # Rows cut after their first end: ids, 
     mask, truncated = mask[:,:T], ~end.any(1)
     return ids[:,:T].masked_fill(~mask, pad), mask.float(), logps[:,:T].masked_fill(~mask, 0), truncated
 
-# %% ../nbs/04_rollouts.ipynb #04-3fafe5c9
+# %% ../nbs/04_rollouts.ipynb #04-a2dd3d94
 @torch.no_grad()
 def generate(
     model:torch.nn.Module, # The policy, in whatever mode
@@ -85,6 +85,7 @@ def generate(
     cut = dict(top_k=top_k, top_p=top_p) if top_k or top_p < 1 else {}
     with generate_mode(model):
         name = choose_engine(model) if engine == 'auto' else engine
+        if name == 'compiled' and not enc.attention_mask.any(1).all(): name = 'packed' # A prompt of no token ends in padding
         keep = dict(keep=True) if name == 'compiled' and passed is not None else {}
         made = ENGINES[name](model, enc.input_ids, enc.attention_mask, n, max_new_tokens, **keep)
         ids, logps = sample(made, u, stops, temperature, **cut)

@@ -7,7 +7,7 @@ __all__ = ['Batch', 'join', 'whole', 'worth_keeping', 'sample_batch', 'select', 
            'portions', 'micro_batches', 'lessons_of', 'loss_of', 'gradients', 'backward', 'overall', 'untouched',
            'update', 'metrics_row', 'peak_rss', 'completion_rows']
 
-# %% ../nbs/10_step.ipynb #10-05770aa3
+# %% ../nbs/10_step.ipynb #10-211bdd9f
 import os, sys, time
 from contextlib import contextmanager
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from .draws import comings
 from .models import offload, train_mode
 from .objective import group_advantages, grpo_loss, loss_weights, mean_stats, truncated_weights
-from .packing import free_bytes, plan_rows, prepared, score
+from .packing import free_bytes, machine_bytes, plan_rows, prepared, score
 from .passes import Compiled, trace_bytes, why_not_compiled
 from .prompts import make_prompt
 from .ranks import deal, everyone, neighbours, rank, share, together, world_size
@@ -66,16 +66,15 @@ def whole(
     parts = everyone(to(b, 'cpu'))
     return replace(to(join(parts), b.advantages.device), **{k:max(getattr(p, k) for p in parts) for k in ('rollout_s','scoring_s')})
 
-# %% ../nbs/10_step.ipynb #10-f67648dc
+# %% ../nbs/10_step.ipynb #10-b8b0b84c
 def worth_keeping(
     cfg:GRPOConfig, # Settings
     model, # The policy
     groups:int, # In the batch
 )->bool: # Shall sampling keep what the layers compute?
     "Is there memory for it, and an update that will use it?"
-    if cfg.refill or cfg.gradient_checkpointing or world_size() > 1 or why_not_compiled(model): return False
-    tokens = groups*cfg.num_generations*cfg.max_new_tokens
-    return tokens*trace_bytes(model.config) < free_bytes(torch.device('cpu'))/4/neighbours()
+    if cfg.rollout != 'own' or cfg.refill or cfg.gradient_checkpointing or world_size() > 1 or why_not_compiled(model): return False
+    return groups*cfg.num_generations*cfg.max_new_tokens*trace_bytes(model.config) < machine_bytes()/8/neighbours()
 
 # %% ../nbs/10_step.ipynb #10-5d6704ea
 def sample_batch(
@@ -131,7 +130,7 @@ def collect(
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
-# %% ../nbs/10_step.ipynb #10-e16073a3
+# %% ../nbs/10_step.ipynb #10-92457c39
 def side_by_side(
     device:torch.device, # Where the policy is
 )->int: # Micro-batches worked on at once
@@ -153,6 +152,8 @@ def planned(
     G,size,n = cfg.num_generations,w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
     threads,beside = min(side_by_side(w.device), groups),neighbours() if w.device.type == 'cpu' else 1
     taken = state + n*size*(threads + 1 if threads > 1 else 1) + (4*n if size < 4 and cfg.master_weights else 0) # By gradients and their sums on the masters
+    if not why_not_compiled(model): taken += 4*n*(2 if cfg.beta else 1) # Matrices side by side
+    if worth_keeping(cfg, model, groups): taken += groups*(prompt + G*new)*trace_bytes(model.config)
     free,most = (free_bytes(w.device)/beside - taken)/threads,groups if asked or w.device.type != 'cpu' else 1
     rows,again = plan_rows(model, prompt, new, G, free, asked, cfg.gradient_checkpointing, most)
     return replace(cfg, micro_batch_size=rows, gradient_checkpointing=again)

@@ -7,7 +7,7 @@ __all__ = ['HELD_OUT', 'MAY_CHANGE', 'AT_ONCE', 'evaluation_problems', 'begin', 
            'stop_button', 'log_line', 'LiveFigure', 'time_to_stop', 'ready', 'sampler', 'loop', 'steady', 'train',
            'main', 'GRPOConfig']
 
-# %% ../nbs/10_training.ipynb #10-b44b110d
+# %% ../nbs/10_training.ipynb #10-de209e23
 import os, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -23,6 +23,7 @@ from .lookup import preset_for
 from .lora import add_adapter, check_peft
 from .models import check_device, check_model, load_model, load_reference, load_tokenizer
 from .optimizer import make_optimizer
+from .passes import forget, why_not_compiled
 from .plotting import save_figures
 from .problems import overlap, problem_fingerprint
 from .processes import at_work, check_processes, follow, nodes, processes
@@ -182,7 +183,7 @@ def time_to_stop(
     return should_stop(run.eval_rows, run.metrics, cfg.stop_when, cfg.prompt_format,
                        looks=-(-cfg.iterations//(cfg.eval_every or cfg.log_every)), max_new_tokens=cfg.max_new_tokens)
 
-# %% ../nbs/10_training.ipynb #10-c472e6e5
+# %% ../nbs/10_training.ipynb #10-b9e52cd4
 def ready(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -202,6 +203,7 @@ def ready(
         cfg = replace(cfg, micro_batch_size=min(everyone(cfg.micro_batch_size)))
         tqdm.write(f'the longest step fits in micro-batches of {cfg.micro_batch_size}: tried in {time.perf_counter() - t0:.0f} s')
     run.heartbeat(0, plan={k:getattr(cfg, k) for k in PLAN}, engine='vllm' if cfg.rollout == 'vllm' else choose_engine(model))
+    if model.device.type == 'cpu' and (why := why_not_compiled(model)): tqdm.write(f'torch computes alone, which takes longer for small models: {why}')
     return cfg,tok,model,ref,make_optimizer(model, cfg.learning_rate, cfg.optimizer, cfg.master_weights)
 
 # %% ../nbs/10_training.ipynb #33-799021bf
@@ -267,7 +269,7 @@ def loop(cfg:GRPOConfig, run:Run, figure)->tuple: # Steps done, why it ended ear
         if why: tqdm.write(f'stopped after step {step}: {why}')
         return step,why,halt or not report()
 
-# %% ../nbs/10_training.ipynb #37-abdf63a3
+# %% ../nbs/10_training.ipynb #10-54b411e8
 def steady(
     cfg:GRPOConfig, # Settings
     run:Run, # A run that has begun
@@ -279,7 +281,9 @@ def steady(
         torch.set_num_threads(cfg.num_threads or same or threads)
         run.heartbeat(0, threads=torch.get_num_threads())
         return loop(cfg, run, figure)
-    finally: torch.set_num_threads(threads)
+    finally:
+        torch.set_num_threads(threads)
+        forget()
 
 def train(
     cfg:GRPOConfig, # Settings

@@ -1,12 +1,15 @@
 "Every page runs from top to bottom, each in a process of its own: a fork of this one, which has the slow imports behind it."
-import multiprocessing, os, re, sys
-import matplotlib.pyplot as plt, pytest
+import multiprocessing, os, re, shutil, sys
+import matplotlib.pyplot as plt, pytest, torch
 from matplotlib.backend_bases import FigureCanvasBase
 import grpo_nb.eval, grpo_nb.kernels, grpo_nb.memory  # torch, transformers, statsmodels and the like
 from execnb.nbio import mk_cell, new_nb, write_nb
 from nbdev.config import get_config
 from nbdev.test import test_nb as run_page
 from common import EXPERIMENTS, PAGES, ROOT, names
+from grpo_nb.models import load_model, load_tokenizer
+from grpo_nb.passes import Compiled, why_not_compiled
+from grpo_nb.rollouts import generate
 
 def unlabelled(figure):
     "Axes of a drawn figure that show numbers and do not say of what."
@@ -56,8 +59,18 @@ def test_figures_without_labels_are_noticed(labels, passes, tmp_path):
     code, log = run_alone(page, tmp_path)
     assert (code == 0) == passes and ('y axis' in log) != passes, log
 
-COMPILED = '04_decoder_kernels', '04_decoder_loops', '04_decoder_passes', '04_engine_compiled', '04_graph', '04_rollouts', '05_packing', '10_step', '11_memory'
+COMPILED = '04_decoder_kernels', '04_decoder_loops', '04_decoder_passes', '04_engine_compiled', '04_graph', '04_rollouts', '05_packing', '10_step', '10_step_laws', '11_memory'
 @pytest.mark.parametrize('page', pages := [p for p in PAGES if p.stem in COMPILED], ids=names(pages))
 def test_page_runs_without_a_compiler(page, tmp_path):
     code, log = run_alone(page, tmp_path, CC=str(tmp_path/'none'))
     assert code == 0, log
+
+@pytest.mark.skipif(not shutil.which('cc'), reason='there is no C compiler')
+def test_compiler_is_used():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model, passed = load_model('small', device='cpu'), []
+    assert why_not_compiled(model) == ''
+    generate(model, load_tokenizer('small'), ['1'], n=2, max_new_tokens=4, passed=passed)
+    assert passed[0].holds(Compiled(model))
+    torch.set_num_threads(threads)
