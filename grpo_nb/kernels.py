@@ -27,7 +27,7 @@ class Shape(NamedTuple):
         H,d = config.num_attention_heads,config.hidden_size
         return cls(d, getattr(config, 'head_dim', None) or d//H, H, config.num_key_value_heads, config.intermediate_size)
 
-# %% ../nbs/04_decoder_kernels.ipynb #04-880f2596
+# %% ../nbs/04_decoder_kernels.ipynb #04-ed110eb2
 SOURCE = r'''
 #include <math.h>
 #include <stdint.h>
@@ -35,9 +35,9 @@ SOURCE = r'''
 enum { d = SHAPE_d, D = SHAPE_D, H = SHAPE_H, K = SHAPE_K, F = SHAPE_F };
 enum { L = 16 }; // Numbers of a vector
 typedef float vec __attribute__((vector_size(4*L), aligned(4)));
-typedef int32_t bits __attribute__((vector_size(4*L), aligned(4)));
+typedef uint32_t bits __attribute__((vector_size(4*L), aligned(4)));
 #define V(p) (*(vec*)(p))
-static inline vec most(vec a, vec b) { bits m = a < b; return (vec)(((bits)b & m) | ((bits)a & ~m)); } // What is no number in a stays
+static inline vec most(vec a, vec b) { bits m = (bits)(a < b); return (vec)(((bits)b & m) | ((bits)a & ~m)); } // What is no number in a stays
 static inline float sum(vec v) { float s = 0; for (int i = 0; i < L; i++) s += v[i]; return s; }
 static inline vec e_to(vec x) {
   x = most(x, (vec){} - 87.f); x = -most(-x, (vec){} - 87.f); // What float32 can hold
@@ -45,7 +45,7 @@ static inline vec e_to(vec x) {
   vec r = x - n*.693359375f + n*2.12194440e-4f;
   vec p = 1.98756915e-4f*r + 1.39819995e-3f;
   p = ((((p*r + 8.33345191e-3f)*r + 4.16657959e-2f)*r + 1.66666655e-1f)*r + .5f)*r*r + r + 1.f;
-  return (vec)((bits)p + ((bits)t << 23));
+  return (vec)((bits)p + ((bits)t << 23)) + (x - x); // 0, unless x is no number
 }
 void exponential(const float* x, float* y, int64_t N) { for (int64_t i = 0; i < N; i += L) V(y + i) = e_to(V(x + i)); }
 '''

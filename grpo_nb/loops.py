@@ -88,21 +88,20 @@ void look_once(const float* x, const float* turns, const int64_t* position, cons
 }
 '''
 
-# %% ../nbs/04_decoder_loops.ipynb #04-20e13976
+# %% ../nbs/04_decoder_loops.ipynb #04-0eb8cff6
 SOURCE += r'''
-void look_all(const float* x, const float* turns, const int64_t* position, const int64_t* lens, int64_t n, float* pk, float* pv, int64_t P, float* own, int64_t T, float* o, float* l) {
-  float *v = own + T*D, *s = v + T*D;
-  for (int h = 0; h < K; h++) for (int64_t r = 0, i = 0; r <= n; r++) for (int64_t j = 0; j < lens[r]; j++, i++) {
-    float q[G*D], *k = pk + h*P*D, *u = pv + h*P*D;
+void look_all(const float* x, const float* turns, const int64_t* position, const int64_t* lens, int64_t n, float* k, float* v, int64_t S, float* s, float* o, float* l) {
+  for (int h = 0; h < K; h++, k += S*D, v += S*D) for (int64_t r = 0, i = 0; r <= n; r++) for (int64_t j = r ? lens[0] : 0, end = j + lens[r]; j < end; j++, i++) {
+    float q[G*D];
     const float* c = turns + position[i]*2*D;
-    put(x + i*W, h, c, r ? own : k, r ? T : P, j, r ? v : u);
+    put(x + i*W, h, c, k, S, j, v);
     for (int g = 0; g < G; g++) turn(x + i*W + (h*G + g)*D, c, 1/sqrtf(D), q + g*D);
-    look(q, (keys){k, u, P, r ? lens[0] : j + 1}, (keys){own, v, T, r ? j + 1 : 0}, s, P + T, o + (i*H + h*G)*D, l + i*H + h*G);
+    look(q, (keys){k, v, S, j + 1}, (keys){k, v, S, 0}, s, S, o + (i*H + h*G)*D, l + i*H + h*G);
   }
 }
 '''
 
-# %% ../nbs/04_decoder_loops.ipynb #04-8b54bd94
+# %% ../nbs/04_decoder_loops.ipynb #04-0f88b5fa
 SOURCE += r'''
 typedef struct { float *k, *rows, *v, *turned, *dk, *dv; int stride; } both; // Keys and values, each (D, stride) and (stride, D), and their gradients
 static inline void learn(const float* q, const float* g, const float* l, const float* go, both a, int n, float* p, float* r, int width, float* dq) {
@@ -119,30 +118,30 @@ static inline void learn(const float* q, const float* g, const float* l, const f
 static inline void unturn(const float* y, const float* t, float f, float* x) { // The gradient of `turn`
   for (int j = 0, h = D/2; j < h; j++) { x[j] = f*(y[j]*t[j] + y[j + h]*t[D + j + h]); x[j + h] = f*(y[j + h]*t[j + h] + y[j]*t[D + j]); }
 }
-static inline void give(both a, int h, int n, const float* turns, const int64_t* position, float* dx) { // Gradients of a run's keys and values
-  for (int j = 0; j < n; j++) { unturn(a.dk + j*D, turns + position[j]*2*D, 1, dx + j*W + (H + h)*D); memcpy(dx + j*W + (H + K + h)*D, a.dv + j*D, D*sizeof(float)); }
+static inline void give(both a, int first, int h, int n, const float* turns, const int64_t* position, float* dx) { // Gradients of n tokens' keys and values
+  for (int i = 0, j = first; i < n; i++, j++) { unturn(a.dk + j*D, turns + position[i]*2*D, 1, dx + i*W + (H + h)*D); memcpy(dx + i*W + (H + K + h)*D, a.dv + j*D, D*sizeof(float)); }
 }
 '''
 
-# %% ../nbs/04_decoder_loops.ipynb #04-0157fb15
+# %% ../nbs/04_decoder_loops.ipynb #04-c2fd472f
 SOURCE += r'''
 static both room(float* m, int n) { return (both){m, m + n*D, m + 2*n*D, m + 3*n*D, m + 4*n*D, m + 5*n*D, n}; }
-static void fill(both a, const float* x, const int64_t* at, int h, int n, const float* turns, const int64_t* position) {
-  for (int j = 0; j < n; j++) {
-    put(x + AT(j)*W, h, turns + position[j]*2*D, a.k, a.stride, j, a.v);
+static void fill(both a, int first, const float* x, const int64_t* at, int64_t i, int h, int n, const float* turns, const int64_t* position) { // With n tokens from the i-th
+  for (int j = first; j < first + n; j++, i++) {
+    put(x + AT(i)*W, h, turns + position[i]*2*D, a.k, a.stride, j, a.v);
     for (int e = 0; e < D; e++) { a.rows[j*D + e] = a.k[e*a.stride + j]; a.turned[e*a.stride + j] = a.v[j*D + e]; }
   }
-  memset(a.dk, 0, n*D*sizeof(float)); memset(a.dv, 0, n*D*sizeof(float));
+  memset(a.dk + first*D, 0, n*D*sizeof(float)); memset(a.dv + first*D, 0, n*D*sizeof(float));
 }
-void look_back(const float* x, const int64_t* at, const float* turns, const int64_t* position, const int64_t* lens, int64_t n, float* scratch, int64_t P, int64_t T,
+void look_back(const float* x, const int64_t* at, const float* turns, const int64_t* position, const int64_t* lens, int64_t n, float* scratch, int64_t S,
     const float* o, const float* l, const float* grad, float* dx) {
-  both prompt = room(scratch, P), own = room(scratch + 6*P*D, T);
-  float *p = scratch + 6*(P + T)*D, *s = p + G*(P + T);
+  both a = room(scratch, S);
+  float *p = scratch + 6*S*D, *s = p + G*S;
   for (int h = 0; h < K; h++) {
-    for (int64_t r = 0, first = 0; r <= n; first += lens[r++]) {
-      both a = r ? own : prompt;
-      for (int64_t j = 0, i = first; j < lens[r]; j++, i++) {
-        if (!j) fill(a, at ? x : x + first*W, at ? at + first : 0, h, lens[r], turns, position + first);
+    for (int64_t r = 0, i = 0; r <= n; r++) {
+      int64_t begin = i, first = r ? lens[0] : 0;
+      fill(a, first, x, at, i, h, lens[r], turns, position);
+      for (int64_t j = first; j < first + lens[r]; j++, i++) {
         const float *c = turns + position[i]*2*D, *g = grad + (i*H + h*G)*D, *lse = l + AT(i)*H + h*G;
         float q[G*D], dq[G*D] = {}, go[G];
         for (int b = 0; b < G; b++) {
@@ -151,13 +150,12 @@ void look_back(const float* x, const int64_t* at, const float* turns, const int6
           go[b] = sum(t);
           turn(x + AT(i)*W + (h*G + b)*D, c, 1/sqrtf(D), q + b*D);
         }
-        learn(q, g, lse, go, prompt, r ? lens[0] : j + 1, p, s, P + T, dq);
-        if (r) learn(q, g, lse, go, own, j + 1, p, s, P + T, dq);
+        learn(q, g, lse, go, a, j + 1, p, s, S, dq);
         for (int b = 0; b < G; b++) unturn(dq + b*D, c, 1/sqrtf(D), dx + i*W + (h*G + b)*D);
       }
-      if (r) give(own, h, lens[r], turns, position + first, dx + first*W);
+      if (r) give(a, first, h, lens[r], turns, position + begin, dx + begin*W);
     }
-    give(prompt, h, lens[0], turns, position, dx);
+    give(a, 0, h, lens[0], turns, position, dx);
   }
 }
 '''

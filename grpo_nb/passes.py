@@ -17,7 +17,7 @@ from .decoder import rope, why_not
 from .kernels import Shape
 from .loops import kernels, why_no_kernels
 
-# %% ../nbs/04_decoder_passes.ipynb #04-a04fcf77
+# %% ../nbs/04_decoder_passes.ipynb #04-8e183540
 _NARROW = 256 # Hidden size up to which weights in bfloat16 are widened
 
 def linears(
@@ -26,6 +26,11 @@ def linears(
     "All matrices, in the order of their use."
     a,m = layer.self_attn,layer.mlp
     return a.q_proj,a.k_proj,a.v_proj,a.o_proj,m.gate_proj,m.up_proj,m.down_proj
+
+def _bypassed(model): # Modules that a pass by hand does not call
+    d = model.get_decoder()
+    inside = (m for l in d.layers for m in (l, l.self_attn, l.mlp, l.input_layernorm, l.post_attention_layernorm, *linears(l)))
+    return model,model.get_output_embeddings(),d,d.embed_tokens,d.norm,*inside
 
 def why_not_compiled(
     model, # Causal language model of the library
@@ -38,7 +43,7 @@ def why_not_compiled(
     if not all(type(m) is nn.Linear for ms in layers for m in ms): return 'it has an adapter, or weights in few bits'
     if hasattr(model.get_decoder().layers[0].self_attn, 'q_norm'): return 'it normalises queries'
     if any(m.bias is not None for ms in layers for m in (*ms[3:], model.get_output_embeddings())): return 'it has biases behind attention'
-    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in model.modules()): return 'somebody listens to its modules'
+    if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks for m in _bypassed(model)): return 'somebody listens to its modules'
     if model.config.hidden_act != 'silu': return f'its gate is {model.config.hidden_act}'
     return why_no_kernels(Shape.of(model.config))
 
@@ -115,12 +120,12 @@ def trace_bytes(
     c = config.get_text_config()
     return 4*c.num_hidden_layers*sum(widths(Shape.of(c)).values())
 
-# %% ../nbs/04_decoder_passes.ipynb #04-f1c996fd
+# %% ../nbs/04_decoder_passes.ipynb #04-9cad1fe9
 def up(n:int)->int: return max(16, -(-n//16)*16) # To whole vectors
 
-def _extent(groups): # Columns for prompts and for completions; where groups begin and end; their lengths as C wants them
-    P,T = (up(max(max(g[part], default=0) for g in groups)) for part in (slice(0, 1), slice(1, None)))
-    return P,T,torch.tensor([0] + [sum(g) for g in groups]).cumsum(0).tolist(),[torch.tensor(g) for g in groups]
+def _extent(groups): # Columns for the longest text; where groups begin and end; their lengths as C wants them
+    S = up(max(g[0] + max(g[1:], default=0) for g in groups))
+    return S,torch.tensor([0] + [sum(g) for g in groups]).cumsum(0).tolist(),[torch.tensor(g) for g in groups]
 
 def forward(
     c:Compiled, # The weights
@@ -128,12 +133,12 @@ def forward(
     position:torch.Tensor, # Their positions, (N,)
     groups:list, # For each group the tokens of its prompt and of each completion
     t:Trace, # Filled from its beginning
-    prompts:list=None, # For each layer, keys (B, K, D, P) and values (B, K, P, D) of prompts, filled; P = `up` of the longest
+    prompts:list=None, # For each layer, keys (B, K, D, P) and values (B, K, P, D) of prompts, filled, where there are no completions; P = `up` of the longest
 ):
     "All layers, their norms, products and attention."
     N,(d,D,H,K,F),turns,empty = len(ids),c.shape,c.turns(int(position.max()) + 1),torch.empty
-    P,T,ends,lens = _extent(groups)
-    h,y,own,some = empty(N, d),empty(N, F),empty(2*T*D + H//K*(P + T)),empty(2, K*D*P)
+    S,ends,lens = _extent(groups)
+    h,y,s,some = empty(N, d),empty(N, F),empty(H//K*S),empty(2, K*D*S)
     torch.index_select(c.embed, 0, ids, out=t.x[0][:N])
     for i,w in enumerate(c.layers):
         x,qkv,o,l,m,ab = t.of(i, slice(0, N))
@@ -141,14 +146,14 @@ def forward(
         torch.addmm(w.bias, h, w.qkv.T, out=qkv)
         for b,(g,n) in enumerate(zip(groups, lens)):
             one,(k,v) = slice(ends[b], ends[b+1]),[kv[b] for kv in prompts[i]] if prompts else some
-            c.k.look_all(qkv[one], turns, position[one], n, len(g) - 1, k, v, P, own, T, o[one], l[one])
+            c.k.look_all(qkv[one], turns, position[one], n, len(g) - 1, k, v, S, s, o[one], l[one])
         torch.addmm(x, o, w.o.T, out=m)
         c.k.norm(m, None, w.after, h, None, N, c.eps)
         torch.mm(h, w.ab.T, out=ab)
         c.k.gate(ab, y, N)
         torch.addmm(m, y, w.down.T, out=t.x[i+1][:N])
 
-# %% ../nbs/04_decoder_passes.ipynb #04-f107c608
+# %% ../nbs/04_decoder_passes.ipynb #04-be8eacb6
 def backward(
     c:Compiled, # The weights
     t:Trace, # Activations
@@ -159,8 +164,8 @@ def backward(
 )->list: # For each layer, gradients in the order of its `weights`
     "The gradient of all layers, by the chain rule."
     N,(d,D,H,K,F),turns,empty,grads = len(position),c.shape,c.turns(int(position.max()) + 1),torch.empty,[]
-    P,T,ends,lens = _extent(groups)
-    h,u,y,da,dab,do,dqkv,scratch = empty(N, d),empty(N),empty(N, F),empty(N, F),empty(N, 2*F),empty(N, H*D),empty(N, (H + 2*K)*D),empty(6*(P + T)*D + 2*H//K*(P + T))
+    S,ends,lens = _extent(groups)
+    h,u,y,da,dab,do,dqkv,scratch = empty(N, d),empty(N),empty(N, F),empty(N, F),empty(N, 2*F),empty(N, H*D),empty(N, (H + 2*K)*D),empty(6*S*D + 2*H//K*S)
     def norm_back(x, w, g): # Adds to `dx`
         dw = torch.zeros(d)
         c.k.norm_back(x, at, w, u, g, dx, dw, N)
@@ -178,7 +183,7 @@ def backward(
         for b,(g,n) in enumerate(zip(groups, lens)):
             one = slice(ends[b], ends[b+1])
             rows = [a if at is not None else a[one] for a in (qkv, o, l)]
-            c.k.look_back(rows[0], None if at is None else at[one], turns, position[one], n, len(g) - 1, scratch, P, T, *rows[1:], do[one], dqkv[one])
+            c.k.look_back(rows[0], None if at is None else at[one], turns, position[one], n, len(g) - 1, scratch, S, *rows[1:], do[one], dqkv[one])
         c.k.norm(x, at, w.before, h, u, N, c.eps)
         parts = [H*D, K*D, K*D]
         maps,biases = (dqkv.T@h).split(parts),dqkv.sum(0).split(parts) if w.biased else ()
