@@ -130,7 +130,7 @@ def collect(
     seconds = {k:sum(getattr(b, k) for b in draws) for k in ('rollout_s','scoring_s')}
     return replace(join((mixed + rest)[:full//G]), **seconds)
 
-# %% ../nbs/10_step.ipynb #10-92457c39
+# %% ../nbs/10_step.ipynb #10-d9c197e1
 def side_by_side(
     device:torch.device, # Where the policy is
 )->int: # Micro-batches worked on at once
@@ -147,7 +147,7 @@ def planned(
     groups:int, # Groups in the batch
     state:int=0, # Bytes that the optimizer is still to take
 )->GRPOConfig: # The same with `micro_batch_size` and `gradient_checkpointing` filled in
-    "Settle how many rows go through at a time, from the memory that is free now, less what the gradients will take."
+    "Settle how many rows go through at a time, from the memory that is free now, less what gradients and passes by hand will take."
     w,asked = next(model.parameters()),cfg.micro_batch_size
     G,size,n = cfg.num_generations,w.element_size(),sum(p.numel() for p in model.parameters() if p.requires_grad)
     threads,beside = min(side_by_side(w.device), groups),neighbours() if w.device.type == 'cpu' else 1
