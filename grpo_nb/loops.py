@@ -10,14 +10,16 @@ import torch
 from . import kernels as between
 from .kernels import Kernels, Shape, built
 
-# %% ../nbs/04_decoder_loops.ipynb #04-5ae1db5c
+# %% ../nbs/04_decoder_loops.ipynb #04-6ad14e7a
 SOURCE = between.SOURCE + r'''
 enum { G = H/K, W = (H + 2*K)*D, E = D/L }; // Query heads of a key head; numbers of a query, key and value; vectors of a head
-static inline int whole(int n) { return (n + L - 1)/L*L; }
-static inline float top(vec v) { float s = v[0]; for (int i = 1; i < L; i++) s = v[i] > s ? v[i] : s; return s; }
 static inline void turn(const float* x, const float* t, float f, float* y) { // By cosines and signed sines, and times f
   for (int j = 0, h = D/2; j < h; j++) { y[j] = f*(x[j]*t[j] + x[j + h]*t[D + j]); y[j + h] = f*(x[j + h]*t[j + h] + x[j]*t[D + j + h]); }
 }
+'''
+
+# %% ../nbs/04_decoder_loops.ipynb #04-bbe819ea
+SOURCE += r'''
 static inline void scores(const float* q, const float* k, int stride, int n, float* s, int width) { // s[g][j] = q[g] . k[:,j]
   int j = 0;
   for (; j + L < n; j += 2*L) {
@@ -42,8 +44,10 @@ static inline void mix(const float* p, int width, const float* v, int n, float* 
 }
 '''
 
-# %% ../nbs/04_decoder_loops.ipynb #04-aa531214
+# %% ../nbs/04_decoder_loops.ipynb #04-ffd2e871
 SOURCE += r'''
+static inline int whole(int n) { return (n + L - 1)/L*L; }
+static inline float top(vec v) { float s = v[0]; for (int i = 1; i < L; i++) s = v[i] > s ? v[i] : s; return s; }
 typedef struct { const float *k, *v; int stride, n; } keys; // Keys (D, stride), values (stride, D), how many are seen
 static inline void look(const float* q, keys a, keys b, float* s, int width, float* o, float* l) { // G queries (G, D), scaled
   int m = whole(a.n), end = m + whole(b.n);
