@@ -51,7 +51,7 @@ def fit(columns, y, names):
 
 
 def laws(points, group):
-    "The laws of time and memory for each model, and one of time over all of them. Only one group at a time has activations."
+    "The laws of time and memory for each model, and one of time over all of them. Only one group at a time is learned from."
     out = {}
     for m in dict.fromkeys(p['model'] for p in points):
         ps = [p for p in points if p['model'] == m]
