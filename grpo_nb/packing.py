@@ -129,10 +129,20 @@ def free_bytes(
     info = Path('/proc/meminfo')
     return int(re.search(r'MemAvailable:\s+(\d+)', info.read_text())[1])*1024 if info.exists() else 2**62 # Not known outside Linux: no limit
 
-# %% ../nbs/05_packing.ipynb #05-9e5fabff
-def machine_bytes()->int: # Bytes
-    "Memory that the machine has, taken or not."
-    return os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else free_bytes(torch.device('cpu'))
+# %% ../nbs/05_packing.ipynb #05-1d0a758f
+def machine_bytes(
+    groups:str='/proc/self/cgroup', # The process's control groups
+    root:str='/sys/fs/cgroup', # Where they are described
+)->int: # Bytes
+    "Memory that this process may ever have, taken or not."
+    limits = [os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else 2**62]
+    for _,kind,path in [l.split(':', 2) for l in Path(groups).read_text().splitlines()] if Path(groups).exists() else []:
+        if kind not in ('', 'memory'): continue
+        home,name = Path(root)/kind,'memory.limit_in_bytes' if kind else 'memory.max'
+        for folder in [home/path.strip('/'), *(home/path.strip('/')).parents]:
+            text = (folder/name).read_text().strip() if (folder/name).exists() else ''
+            if text.isdigit(): limits.append(int(text))
+    return min(limits)
 
 # %% ../nbs/05_packing.ipynb #26-4b4640cd
 def plan_rows(
