@@ -59,7 +59,7 @@ def test_figures_without_labels_are_noticed(labels, passes, tmp_path):
     code, log = run_alone(page, tmp_path)
     assert (code == 0) == passes and ('y axis' in log) != passes, log
 
-COMPILED = '04_decoder_kernels', '04_decoder_loops', '04_decoder_passes', '04_engine_compiled', '04_graph', '04_rollouts', '05_packing', '10_step', '10_step_laws', '11_memory'
+COMPILED = '04_decoder_kernels', '04_decoder_loops', '04_decoder_passes', '04_engine_compiled', '04_graph', '04_rollouts', '05_packing', '10_step'
 @pytest.mark.parametrize('page', pages := [p for p in PAGES if p.stem in COMPILED], ids=names(pages))
 def test_page_runs_without_a_compiler(page, tmp_path):
     code, log = run_alone(page, tmp_path, CC=str(tmp_path/'none'))
