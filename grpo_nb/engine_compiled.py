@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['bit_sums', 'Passed', 'CompiledEngine']
 
-# %% ../nbs/04_engine_compiled.ipynb #04-ac253756
+# %% ../nbs/04_engine_compiled.ipynb #04-10b3b08b
 from typing import NamedTuple
 import torch
 from fastcore.basics import patch
-from torch import nn
 from .passes import Compiled, Trace, forward, up
 
 # %% ../nbs/04_engine_compiled.ipynb #04-f8ffe727
